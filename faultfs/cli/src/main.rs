@@ -1,0 +1,2 @@
+//! `cargo faultfs`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A faulty filesystem and the crash explorer.

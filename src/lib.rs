@@ -1,0 +1,1 @@
+//! Named fail points for production code.
