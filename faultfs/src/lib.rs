@@ -1,1 +1,12 @@
-//! A faulty filesystem and the crash explorer.
+//! A faulty filesystem, the disks that a power cut may leave, and the proof that a storage engine
+//! survives them.
+//!
+//! Data flows one way: a *door* sees what the engine asks for and tells the [`recorder`]; the [`trace`]
+//! holds it; the model says what a crash may lose.
+
+#![forbid(unsafe_code)]
+
+pub mod disk;
+pub mod op;
+pub mod recorder;
+pub mod trace;

@@ -1,0 +1,427 @@
+//! A disk in memory: inodes, names, pages. One structure serves as the live filesystem of [`FaultFs`],
+//! as the recorder's picture of a real folder, and as a disk after a crash.
+//!
+//! Clones are cheap: inodes and pages are shared until they are changed.
+//!
+//! [`FaultFs`]: crate::fs::FaultFs
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
+
+use crate::op::{Ino, Kind, Name, Op, PAGE, Slot};
+
+const PAGE_LEN: usize = PAGE as usize;
+
+/// 4096 bytes of a file with their hash, computed once.
+#[derive(Clone)]
+pub(crate) struct Page(Arc<PageInner>);
+
+struct PageInner {
+    bytes: [u8; PAGE_LEN],
+    hash: OnceLock<u128>,
+}
+
+impl Page {
+    pub(crate) fn new(bytes: [u8; PAGE_LEN]) -> Self {
+        Page(Arc::new(PageInner { bytes, hash: OnceLock::new() }))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; PAGE_LEN] {
+        &self.0.bytes
+    }
+
+    fn hash(&self) -> u128 {
+        *self.0.hash.get_or_init(|| XxHash3_128::oneshot(&self.0.bytes))
+    }
+
+    fn is_zero(&self) -> bool {
+        self.0.bytes.iter().all(|&b| b == 0)
+    }
+}
+
+/// The content of a regular file: a size, and the pages that are not holes.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(into = "SavedContent", try_from = "SavedContent")]
+pub struct Content {
+    len: u64,
+    pages: BTreeMap<u64, Page>,
+}
+
+impl Content {
+    /// The size in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "a size, not a collection")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Reads up to `buf.len()` bytes from `offset`; returns how many there were before the end.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> usize {
+        let count = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
+        for (page, at, range) in page_spans(offset, count as u64) {
+            let target = &mut buf[range.clone()];
+            match self.pages.get(&page) {
+                Some(p) => target.copy_from_slice(&p.bytes()[at..at + target.len()]),
+                None => target.fill(0),
+            }
+        }
+        count
+    }
+
+    /// The whole content.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = vec![0; usize::try_from(self.len).expect("a recorded file fits in memory")];
+        self.read_at(&mut out, 0);
+        out
+    }
+
+    /// Writes `data` at `offset` and extends the size where it must.
+    pub(crate) fn write_at(&mut self, data: &[u8], offset: u64) {
+        for (page, at, range) in page_spans(offset, data.len() as u64) {
+            self.patch(page, at, &data[range]);
+        }
+        self.len = self.len.max(offset + data.len() as u64);
+    }
+
+    /// Puts bytes into a page without touching the size: the page cache's half of a write.
+    pub(crate) fn patch(&mut self, page: u64, at: usize, data: &[u8]) {
+        let mut bytes = self.page(page);
+        bytes[at..at + data.len()].copy_from_slice(data);
+        self.put_page(page, bytes);
+    }
+
+    /// The bytes of a page, zeros where there is a hole.
+    pub(crate) fn page(&self, page: u64) -> [u8; PAGE_LEN] {
+        self.pages.get(&page).map_or([0; PAGE_LEN], |p| *p.bytes())
+    }
+
+    /// Replaces a page.
+    pub(crate) fn put_page(&mut self, page: u64, bytes: [u8; PAGE_LEN]) {
+        self.pages.insert(page, Page::new(bytes));
+    }
+
+    /// Sets the size. Bytes past a smaller size are gone: they read as zeros when the file grows again.
+    pub(crate) fn set_len(&mut self, len: u64) {
+        if len < self.len {
+            self.cut(len);
+        }
+        self.len = len;
+    }
+
+    /// Sets the size and leaves the pages alone; see [`Content::clip`].
+    pub(crate) fn set_len_only(&mut self, len: u64) {
+        self.len = len;
+    }
+
+    /// Drops what lies past the size. A state under construction may hold data whose size was lost.
+    pub(crate) fn clip(&mut self) {
+        self.cut(self.len);
+    }
+
+    /// Zeroes everything from byte `len` on, without touching the size.
+    pub(crate) fn cut(&mut self, len: u64) {
+        let (last, tail) = (len / PAGE, (len % PAGE) as usize);
+        self.pages.split_off(&(last + u64::from(tail > 0)));
+        if tail > 0
+            && self.pages.get(&last).is_some_and(|p| p.bytes()[tail..].iter().any(|&b| b != 0))
+        {
+            let mut bytes = self.page(last);
+            bytes[tail..].fill(0);
+            self.put_page(last, bytes);
+        }
+    }
+
+    /// Numbers of the pages that hold data.
+    pub(crate) fn page_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pages.keys().copied()
+    }
+
+    fn digest(&self, hasher: &mut XxHash3_128) {
+        hasher.write(&self.len.to_le_bytes());
+        for (number, page) in self.pages.iter().filter(|(_, p)| !p.is_zero()) {
+            hasher.write(&number.to_le_bytes());
+            hasher.write(&page.hash().to_le_bytes());
+        }
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        let full = |c: &Content| -> Vec<(u64, u128)> {
+            c.pages.iter().filter(|(_, p)| !p.is_zero()).map(|(n, p)| (*n, p.hash())).collect()
+        };
+        self.len == other.len && full(self) == full(other)
+    }
+}
+
+impl Eq for Content {}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {} pages", self.len, self.pages.len())
+    }
+}
+
+/// The saved form of a content: pages as plain bytes.
+#[derive(Serialize, Deserialize)]
+struct SavedContent {
+    len: u64,
+    pages: Vec<(u64, Vec<u8>)>,
+}
+
+impl From<Content> for SavedContent {
+    fn from(content: Content) -> Self {
+        let pages = content.pages.iter().map(|(n, page)| (*n, page.bytes().to_vec())).collect();
+        SavedContent { len: content.len, pages }
+    }
+}
+
+impl TryFrom<SavedContent> for Content {
+    type Error = &'static str;
+    fn try_from(saved: SavedContent) -> Result<Self, Self::Error> {
+        let page = |(number, bytes): (u64, Vec<u8>)| match bytes.try_into() {
+            Ok(bytes) => Ok((number, Page::new(bytes))),
+            Err(_) => Err("a page is not 4096 bytes long"),
+        };
+        let pages = saved.pages.into_iter().map(page).collect::<Result<_, _>>()?;
+        Ok(Content { len: saved.len, pages })
+    }
+}
+
+/// Cuts `len` bytes from `offset` into pieces that stay within one page each: the page, the first byte
+/// in it, and which of the `len` bytes go there.
+pub(crate) fn page_spans(
+    offset: u64,
+    len: u64,
+) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done == len {
+            return None;
+        }
+        let position = offset + done;
+        let at = position % PAGE;
+        let count = (PAGE - at).min(len - done);
+        let span = (position / PAGE, at as usize, done as usize..(done + count) as usize);
+        done += count;
+        Some(span)
+    })
+}
+
+/// What an inode holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Body {
+    /// A regular file.
+    File(Content),
+    /// A directory: names in byte order.
+    Dir(BTreeMap<Name, Ino>),
+    /// A symbolic link's target.
+    Symlink(Name),
+}
+
+/// An inode: what it holds, and its permission bits. Times are not kept: a built disk has fixed ones.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inode {
+    /// What it holds.
+    pub body: Body,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A filesystem tree in memory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Disk {
+    inodes: BTreeMap<Ino, Arc<Inode>>,
+    next: u32,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        let root = Inode { body: Body::Dir(BTreeMap::new()), mode: 0o755 };
+        Disk { inodes: BTreeMap::from([(Ino::ROOT, Arc::new(root))]), next: 1 }
+    }
+}
+
+impl Disk {
+    /// An empty root directory.
+    pub fn new() -> Self {
+        Disk::default()
+    }
+
+    /// The inode `ino`, if there is one.
+    pub fn get(&self, ino: Ino) -> Option<&Inode> {
+        self.inodes.get(&ino).map(|i| &**i)
+    }
+
+    /// The content of the regular file `ino`.
+    pub fn content(&self, ino: Ino) -> Option<&Content> {
+        match &self.get(ino)?.body {
+            Body::File(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    /// The entries of the directory `ino`.
+    pub fn entries(&self, ino: Ino) -> Option<&BTreeMap<Name, Ino>> {
+        match &self.get(ino)?.body {
+            Body::Dir(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// What stands in a slot.
+    pub fn lookup(&self, slot: &Slot) -> Option<Ino> {
+        self.entries(slot.dir)?.get(&slot.name).copied()
+    }
+
+    /// A number that no inode has had yet.
+    pub fn fresh_ino(&mut self) -> Ino {
+        let ino = Ino(self.next);
+        self.next += 1;
+        ino
+    }
+
+    pub(crate) fn content_mut(&mut self, ino: Ino) -> Option<&mut Content> {
+        match &mut self.inode_mut(ino)?.body {
+            Body::File(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn inode_mut(&mut self, ino: Ino) -> Option<&mut Inode> {
+        self.inodes.get_mut(&ino).map(Arc::make_mut)
+    }
+
+    /// Adds an inode without a name.
+    pub(crate) fn insert(&mut self, ino: Ino, kind: &Kind, mode: u32) {
+        let body = match kind {
+            Kind::File => Body::File(Content::default()),
+            Kind::Dir => Body::Dir(BTreeMap::new()),
+            Kind::Symlink(target) => Body::Symlink(target.clone()),
+        };
+        self.inodes.insert(ino, Arc::new(Inode { body, mode }));
+        self.next = self.next.max(ino.0 + 1);
+    }
+
+    /// Puts an inode, or nothing, into a slot. A slot of a directory that is not there is not there
+    /// either.
+    pub(crate) fn set_slot(&mut self, slot: &Slot, ino: Option<Ino>) {
+        let Some(Inode { body: Body::Dir(entries), .. }) = self.inode_mut(slot.dir) else { return };
+        match ino {
+            Some(ino) => entries.insert(slot.name.clone(), ino),
+            None => entries.remove(&slot.name),
+        };
+    }
+
+    /// Carries out an op that succeeded. Syncs change nothing here.
+    ///
+    /// # Panics
+    ///
+    /// Where the op names an inode or a slot that does not exist: the door that recorded it is wrong.
+    #[track_caller]
+    pub fn apply(&mut self, op: &Op) {
+        let file = |disk: &mut Disk, ino: Ino, change: &dyn Fn(&mut Content)| {
+            change(disk.content_mut(ino).expect("an op on content names a regular file"));
+        };
+        match op {
+            Op::Create { slot, ino, kind, mode } => {
+                self.insert(*ino, kind, *mode);
+                self.set_slot(slot, Some(*ino));
+            }
+            Op::CreateUnnamed { ino, mode } => self.insert(*ino, &Kind::File, *mode),
+            Op::Link { ino, slot } => self.set_slot(slot, Some(*ino)),
+            Op::Unlink { slot } => self.set_slot(slot, None),
+            Op::Rename { from, to, exchange } => {
+                let moved = self.lookup(from).expect("rename: the source exists");
+                let other = self.lookup(to);
+                if other != Some(moved) {
+                    self.set_slot(from, other.filter(|_| *exchange));
+                    self.set_slot(to, Some(moved));
+                }
+            }
+            Op::Write { ino, offset, data, .. } => file(self, *ino, &|c| c.write_at(data, *offset)),
+            Op::MapStore { ino, offset, data } => file(self, *ino, &|c| {
+                for (page, at, range) in page_spans(*offset, data.len() as u64) {
+                    c.patch(page, at, &data[range]);
+                }
+                c.clip();
+            }),
+            Op::SetLen { ino, len } => file(self, *ino, &|c| c.set_len(*len)),
+            Op::Zero { ino, offset, len } => file(self, *ino, &|c| {
+                let len = (*len).min(c.len().saturating_sub(*offset));
+                for (page, at, range) in page_spans(*offset, len) {
+                    c.patch(page, at, &[0; PAGE_LEN][..range.len()]);
+                }
+            }),
+            Op::SetMode { ino, mode } => {
+                self.inode_mut(*ino).expect("set mode: the inode exists").mode = *mode;
+            }
+            Op::Sync { .. } | Op::SyncMap { .. } | Op::SyncAll | Op::StartWriteback { .. } => {}
+        }
+    }
+
+    /// A 128-bit hash of all that can be seen from the root: names, which of them are one file, kinds,
+    /// modes, sizes and contents. Inode numbers do not count.
+    pub fn digest(&self) -> u128 {
+        let mut hasher = XxHash3_128::new();
+        let mut seen = BTreeMap::new();
+        self.digest_inode(Ino::ROOT, &mut seen, &mut hasher);
+        hasher.finish_128()
+    }
+
+    fn digest_inode(&self, ino: Ino, seen: &mut BTreeMap<Ino, u32>, hasher: &mut XxHash3_128) {
+        let order = u32::try_from(seen.len()).expect("fewer than 2^32 inodes");
+        if let Some(first) = seen.get(&ino) {
+            hasher.write(b"=");
+            hasher.write(&first.to_le_bytes());
+            return;
+        }
+        seen.insert(ino, order);
+        let Some(inode) = self.get(ino) else { return };
+        hasher.write(&inode.mode.to_le_bytes());
+        match &inode.body {
+            Body::File(content) => {
+                hasher.write(b"f");
+                content.digest(hasher);
+            }
+            Body::Symlink(target) => {
+                hasher.write(b"l");
+                hash_name(target, hasher);
+            }
+            Body::Dir(entries) => {
+                hasher.write(b"d");
+                for (name, &child) in entries {
+                    hash_name(name, hasher);
+                    self.digest_inode(child, seen, hasher);
+                }
+                hasher.write(b".");
+            }
+        }
+    }
+
+    /// Every name below the root with its inode, in the order of a walk; directories before what they
+    /// hold. Paths are relative to the root and use `/`.
+    pub fn walk(&self) -> Vec<(Vec<u8>, Ino)> {
+        let mut out = Vec::new();
+        self.walk_dir(Ino::ROOT, &[], &mut out);
+        out
+    }
+
+    fn walk_dir(&self, dir: Ino, prefix: &[u8], out: &mut Vec<(Vec<u8>, Ino)>) {
+        for (name, &ino) in self.entries(dir).into_iter().flatten() {
+            let mut path = prefix.to_vec();
+            path.extend_from_slice(name.as_bytes());
+            out.push((path.clone(), ino));
+            path.push(b'/');
+            self.walk_dir(ino, &path, out);
+        }
+    }
+}
+
+fn hash_name(name: &Name, hasher: &mut XxHash3_128) {
+    hasher.write(&(name.as_bytes().len() as u64).to_le_bytes());
+    hasher.write(name.as_bytes());
+}

@@ -1,0 +1,148 @@
+//! Where every door reports what was asked, and a [`Trace`] comes out.
+//!
+//! A door stamps an op's start before it asks the filesystem and its end before the caller learns of it.
+//! Conflicting ops on one inode or name must be serialised by the door across the real call, so that the
+//! order of the stamps is the order of the effects.
+
+use std::collections::HashSet;
+
+use crate::disk::Disk;
+use crate::op::{Bytes, Ino, Op};
+use crate::trace::{Mark, Outcome, Record, Site, Stamp, Trace};
+
+/// Bytes of written data that a recorder keeps unless told otherwise: 1 GiB.
+pub const DATA_BYTES_MAX: u64 = 1 << 30;
+
+/// The number of a started op; see [`Recorder::start`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct OpId(usize);
+
+/// Builds a trace, and keeps the live disk that the ops so far have made.
+#[derive(Debug)]
+pub struct Recorder {
+    trace: Trace,
+    live: Disk,
+    stamp: Stamp,
+    data_bytes: u64,
+    data_bytes_max: u64,
+    shared: HashSet<Bytes>,
+}
+
+impl Recorder {
+    /// Starts on a disk whose content is durable.
+    pub fn new(base: Disk) -> Self {
+        Recorder {
+            live: base.clone(),
+            trace: Trace { base, ..Trace::default() },
+            stamp: 0,
+            data_bytes: 0,
+            data_bytes_max: DATA_BYTES_MAX,
+            shared: HashSet::new(),
+        }
+    }
+
+    /// Sets how many bytes of distinct written data are kept. Where a run writes more, the trace says
+    /// that the bound was hit, and the run is `not-measured`.
+    pub fn data_bytes_max(mut self, bytes: u64) -> Self {
+        self.data_bytes_max = bytes;
+        self
+    }
+
+    /// The disk as the ops that ended so far have made it.
+    pub fn live(&self) -> &Disk {
+        &self.live
+    }
+
+    /// A number for a new inode.
+    pub fn fresh_ino(&mut self) -> Ino {
+        self.live.fresh_ino()
+    }
+
+    /// An op is about to be asked for.
+    pub fn start(&mut self, thread: u32, site: Option<Site>, op: Op) -> OpId {
+        let op = self.share(op);
+        let start = self.next_stamp();
+        self.trace.ops.push(Record { op, start, end: None, errno: None, thread, site });
+        OpId(self.trace.ops.len() - 1)
+    }
+
+    /// A started op has ended; the live disk changes now.
+    ///
+    /// # Panics
+    ///
+    /// Where the op has ended before.
+    pub fn end(&mut self, id: OpId, outcome: Outcome) {
+        let stamp = self.next_stamp();
+        let record = &mut self.trace.ops[id.0];
+        assert!(record.end.is_none(), "an op ends once");
+        record.end = Some(stamp);
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Failed(errno) => {
+                record.errno = Some(errno);
+                return;
+            }
+            Outcome::Short(count) => {
+                if let Op::Write { data, .. } = &mut record.op {
+                    *data = Bytes::new(&data[..count as usize]);
+                }
+            }
+        }
+        self.live.apply(&record.op);
+    }
+
+    /// An op that starts and ends with nothing in between.
+    pub fn record(&mut self, thread: u32, site: Option<Site>, op: Op) {
+        let id = self.start(thread, site, op);
+        self.end(id, Outcome::Done);
+    }
+
+    /// The workload said something of its progress.
+    pub fn mark(&mut self, mark: Mark) {
+        let stamp = self.next_stamp();
+        self.trace.marks.push((stamp, mark));
+    }
+
+    /// Something was asked that the trace cannot hold; the run becomes `not-measured`. Said once.
+    pub fn unmodelled(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        if !self.trace.unmodelled.contains(&what) {
+            self.trace.unmodelled.push(what);
+        }
+    }
+
+    /// The trace so far.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The finished trace of `subject`.
+    pub fn finish(mut self, subject: impl Into<String>) -> Trace {
+        self.trace.subject = subject.into();
+        self.trace
+    }
+
+    fn next_stamp(&mut self) -> Stamp {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    /// Keeps equal data once, and counts what is kept.
+    fn share(&mut self, mut op: Op) -> Op {
+        if let Op::Write { data, .. } | Op::MapStore { data, .. } = &mut op {
+            if let Some(known) = self.shared.get(data) {
+                *data = known.clone();
+            } else {
+                self.data_bytes += data.len() as u64;
+                self.shared.insert(data.clone());
+            }
+        }
+        if self.data_bytes > self.data_bytes_max {
+            let max = self.data_bytes_max;
+            self.unmodelled(format!(
+                "the run wrote more than the bound of {max} bytes of distinct data"
+            ));
+        }
+        op
+    }
+}

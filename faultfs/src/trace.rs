@@ -1,0 +1,165 @@
+//! What happened, in order: the ops of a run with their start and end in one global sequence, and the
+//! workload's marks in the same sequence.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+use crate::op::{Ino, Op};
+
+/// A position in the global sequence of a run. Every start, every end and every mark has its own.
+pub type Stamp = u64;
+
+/// Where in the source an op was asked for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Site {
+    /// The source file, as the compiler names it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl From<&Location<'_>> for Site {
+    fn from(location: &Location<'_>) -> Self {
+        Site { file: location.file().into(), line: location.line() }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How an op ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It did what was asked.
+    Done,
+    /// A write that took only the first so many bytes.
+    Short(u64),
+    /// It failed with this errno and changed nothing.
+    Failed(i32),
+}
+
+/// One op of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// What was asked. A short write holds only what was written.
+    pub op: Op,
+    /// Stamped before the filesystem was asked.
+    pub start: Stamp,
+    /// Stamped before the caller learnt that it was done; `None` where the run ended first.
+    pub end: Option<Stamp>,
+    /// The errno of a failed op, which changed nothing.
+    pub errno: Option<i32>,
+    /// The thread, numbered in the order of first appearance.
+    pub thread: u32,
+    /// The call site, where the door can know it.
+    pub site: Option<Site>,
+}
+
+impl Record {
+    /// True where the op had ended, with success, by `stamp`.
+    pub fn done_by(&self, stamp: Stamp) -> bool {
+        self.errno.is_none() && self.end.is_some_and(|end| end <= stamp)
+    }
+}
+
+/// What the workload says of its own progress. Marks order the oracle only; they make nothing durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Mark {
+    /// Asked the engine for `id`.
+    Begin(u64),
+    /// The engine promised `id`.
+    Ack(u64),
+    /// The engine said that `id` failed.
+    Failed(u64),
+}
+
+/// The marks up to a point of a run: what an oracle may expect.
+#[derive(Clone, PartialEq, Eq, Debug, Default, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Marks {
+    /// Ids that were begun.
+    pub issued: BTreeSet<u64>,
+    /// Ids that were acknowledged.
+    pub acked: BTreeSet<u64>,
+    /// Ids that were reported as failed.
+    pub failed: BTreeSet<u64>,
+}
+
+impl Marks {
+    /// Takes one more mark into account. An acknowledged or failed id counts as issued.
+    pub fn add(&mut self, mark: Mark) {
+        let (Mark::Begin(id) | Mark::Ack(id) | Mark::Failed(id)) = mark;
+        self.issued.insert(id);
+        match mark {
+            Mark::Begin(_) => {}
+            Mark::Ack(_) => drop(self.acked.insert(id)),
+            Mark::Failed(_) => drop(self.failed.insert(id)),
+        }
+    }
+}
+
+/// A recorded run.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Trace {
+    /// What ran: the tool's target and configuration, or the name of a test.
+    pub subject: String,
+    /// The disk at the start; all of it durable.
+    pub base: Disk,
+    /// The ops in the order of their starts.
+    pub ops: Vec<Record>,
+    /// The marks in order.
+    pub marks: Vec<(Stamp, Mark)>,
+    /// What the door saw and cannot model, and bounds that were hit. Not empty: the run is
+    /// `not-measured`.
+    pub unmodelled: Vec<String>,
+}
+
+impl Trace {
+    /// The marks that had been made by `stamp`.
+    pub fn marks_at(&self, stamp: Stamp) -> Marks {
+        let mut marks = Marks::default();
+        self.marks.iter().filter(|(at, _)| *at <= stamp).for_each(|&(_, mark)| marks.add(mark));
+        marks
+    }
+
+    /// The disk at the end of the run with nothing lost. Must equal what the real folder holds.
+    pub fn replay(&self) -> Disk {
+        let mut disk = self.base.clone();
+        let mut done: Vec<&Record> = self.ops.iter().filter(|r| r.done_by(Stamp::MAX)).collect();
+        done.sort_by_key(|r| r.end);
+        done.iter().for_each(|r| disk.apply(&r.op));
+        disk
+    }
+
+    /// A path by which `ino` was known in the run, for reports: its first name, below its directory's.
+    pub fn path_of(&self, ino: Ino) -> String {
+        if ino == Ino::ROOT {
+            return ".".into();
+        }
+        let named = self.ops.iter().find_map(|r| match &r.op {
+            Op::Create { slot, ino: i, .. } | Op::Link { slot, ino: i } if *i == ino => Some(slot),
+            _ => None,
+        });
+        if let Some(slot) = named {
+            return match slot.dir {
+                Ino::ROOT => slot.name.to_string(),
+                dir => format!("{}/{}", self.path_of(dir), slot.name),
+            };
+        }
+        let in_base = self.base.walk().into_iter().find(|(_, i)| *i == ino);
+        in_base.map_or(ino.to_string(), |(path, _)| String::from_utf8_lossy(&path).into_owned())
+    }
+}
