@@ -6,7 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod disk;
+mod error;
+pub mod model;
 pub mod op;
 pub mod recorder;
 pub mod trace;
+
+pub use error::{Error, Result};

@@ -1,0 +1,244 @@
+//! Micro-ops: the pieces of an op that a crash keeps or loses on their own.
+//!
+//! A write is one micro-op for each page that it touches and, where it makes the file longer, one size
+//! step after each such page (ALICE table 3(d): sizes grow in steps of at most 4 KiB, aligned). All else
+//! is one micro-op: a rename changes both of its slots in one.
+
+use std::ops::Range;
+
+use crate::disk::{Disk, page_spans};
+use crate::op::{Bytes, Ino, Op, PAGE, SECTOR, Slot};
+use crate::trace::Trace;
+
+/// One piece of an op.
+#[derive(Clone, Debug)]
+pub(crate) struct Micro {
+    /// Index of the op in the trace.
+    pub(crate) op: usize,
+    pub(crate) part: Part,
+}
+
+/// What a micro-op changes on the disk.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    /// Bytes of one page.
+    Page(PagePatch),
+    /// The size of a file. With `cut`, it is smaller than before and empties what lies past it.
+    Len { ino: Ino, len: u64, cut: bool },
+    /// Directory entries, all of them or none.
+    Slots(Vec<(Slot, Option<Ino>)>),
+    /// Permission bits.
+    Mode { ino: Ino, mode: u32 },
+}
+
+/// A change of bytes within one page.
+#[derive(Clone, Debug)]
+pub(crate) struct PagePatch {
+    pub(crate) ino: Ino,
+    pub(crate) page: u64,
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+    /// The bytes; `None` for zeros.
+    source: Option<(Bytes, usize)>,
+    /// Past the page cache: a version of the sectors that it covers, not of the page.
+    pub(crate) direct: bool,
+    /// The page lay wholly past the end of the file, and this size step exposes it.
+    pub(crate) exposed_by: Option<u32>,
+}
+
+impl PagePatch {
+    /// The sectors that the patch touches, bit 0 the first of the page.
+    pub(crate) fn sectors(&self) -> u8 {
+        let first = self.at / SECTOR as usize;
+        let last = (self.at + self.len - 1) / SECTOR as usize;
+        (first..=last).fold(0, |mask, sector| mask | 1 << sector)
+    }
+
+    /// Changes `bytes`, the page's content so far.
+    pub(crate) fn apply(&self, bytes: &mut [u8; PAGE as usize]) {
+        let target = &mut bytes[self.at..self.at + self.len];
+        match &self.source {
+            Some((data, from)) => target.copy_from_slice(&data[*from..from + self.len]),
+            None => target.fill(0),
+        }
+    }
+}
+
+impl Part {
+    /// Carries the micro-op out on a disk under construction, on which data may lie past the size.
+    pub(crate) fn apply(&self, disk: &mut Disk) {
+        match self {
+            Part::Page(patch) => {
+                let content = disk.content_mut(patch.ino).expect("a patched inode is a file");
+                let mut bytes = content.page(patch.page);
+                patch.apply(&mut bytes);
+                content.put_page(patch.page, bytes);
+            }
+            Part::Len { ino, len, cut } => {
+                let content = disk.content_mut(*ino).expect("a sized inode is a file");
+                if *cut {
+                    content.cut(*len);
+                }
+                content.set_len_only(*len);
+            }
+            Part::Slots(changes) => {
+                changes.iter().for_each(|(slot, ino)| disk.set_slot(slot, *ino))
+            }
+            Part::Mode { ino, mode } => {
+                if let Some(inode) = disk.inode_mut(*ino) {
+                    inode.mode = *mode;
+                }
+            }
+        }
+    }
+
+    /// The file whose data, size or mode changes.
+    pub(crate) fn ino(&self) -> Option<Ino> {
+        match self {
+            Part::Page(PagePatch { ino, .. }) | Part::Len { ino, .. } | Part::Mode { ino, .. } => {
+                Some(*ino)
+            }
+            Part::Slots(_) => None,
+        }
+    }
+}
+
+/// The micro-ops of a trace in the order of the ops, and which of them belong to which op.
+#[derive(Debug)]
+pub(crate) struct Micros {
+    pub(crate) all: Vec<Micro>,
+    pub(crate) of_op: Vec<Range<u32>>,
+    /// The base with every inode of the trace in it, none of the new ones named.
+    pub(crate) blank: Disk,
+    /// Renames that replace an existing name, and the inode that they move.
+    pub(crate) replacing: Vec<(u32, Ino)>,
+}
+
+impl Micros {
+    pub(crate) fn of(trace: &Trace) -> Self {
+        let mut cut = Cut {
+            out: Micros {
+                all: Vec::new(),
+                of_op: Vec::with_capacity(trace.ops.len()),
+                blank: trace.base.clone(),
+                replacing: Vec::new(),
+            },
+            live: trace.base.clone(),
+            op: 0,
+        };
+        for (index, record) in trace.ops.iter().enumerate() {
+            let first = cut.next();
+            if record.errno.is_none() {
+                cut.op = index;
+                cut.cut(&record.op);
+                cut.live.apply(&record.op);
+            }
+            let range = first..cut.next();
+            cut.out.of_op.push(range);
+        }
+        cut.out
+    }
+}
+
+/// Cuts ops into micro-ops, with the live disk as it was when each was asked for.
+struct Cut {
+    out: Micros,
+    live: Disk,
+    op: usize,
+}
+
+impl Cut {
+    fn next(&self) -> u32 {
+        u32::try_from(self.out.all.len()).expect("fewer than 2^32 micro-ops")
+    }
+
+    fn push(&mut self, part: Part) {
+        self.out.all.push(Micro { op: self.op, part });
+    }
+
+    fn cut(&mut self, op: &Op) {
+        match op {
+            Op::Create { slot, ino, kind, mode } => {
+                self.out.blank.insert(*ino, kind, *mode);
+                self.push(Part::Slots(vec![(slot.clone(), Some(*ino))]));
+            }
+            Op::CreateUnnamed { ino, mode } => {
+                self.out.blank.insert(*ino, &crate::op::Kind::File, *mode);
+            }
+            Op::Link { ino, slot } => self.push(Part::Slots(vec![(slot.clone(), Some(*ino))])),
+            Op::Unlink { slot } => self.push(Part::Slots(vec![(slot.clone(), None)])),
+            Op::Rename { from, to, exchange } => self.rename(from, to, *exchange),
+            Op::Write { ino, offset, data, direct, .. } => {
+                self.pages(*ino, *offset, data.len() as u64, Some(data), *direct, true);
+            }
+            Op::MapStore { ino, offset, data } => {
+                let len = self.within(*ino, *offset, data.len() as u64);
+                self.pages(*ino, *offset, len, Some(data), false, false);
+            }
+            Op::Zero { ino, offset, len } => {
+                let len = self.within(*ino, *offset, *len);
+                self.pages(*ino, *offset, len, None, false, false);
+            }
+            Op::SetLen { ino, len } if *len != self.len(*ino) => {
+                self.push(Part::Len { ino: *ino, len: *len, cut: *len < self.len(*ino) });
+            }
+            Op::SetMode { ino, mode } => self.push(Part::Mode { ino: *ino, mode: *mode }),
+            Op::SetLen { .. }
+            | Op::Sync { .. }
+            | Op::SyncMap { .. }
+            | Op::SyncAll
+            | Op::StartWriteback { .. } => {}
+        }
+    }
+
+    fn rename(&mut self, from: &Slot, to: &Slot, exchange: bool) {
+        let moved = self.live.lookup(from).expect("a recorded rename has a source");
+        let other = self.live.lookup(to);
+        if other == Some(moved) {
+            return; // Two names of one file: rename(2) does nothing.
+        }
+        if other.is_some() && !exchange {
+            self.out.replacing.push((self.next(), moved));
+        }
+        let left = other.filter(|_| exchange);
+        self.push(Part::Slots(vec![(from.clone(), left), (to.clone(), Some(moved))]));
+    }
+
+    fn pages(
+        &mut self,
+        ino: Ino,
+        offset: u64,
+        len: u64,
+        data: Option<&Bytes>,
+        direct: bool,
+        grows: bool,
+    ) {
+        let old_len = self.len(ino);
+        for (page, at, range) in page_spans(offset, len) {
+            let end = offset + range.end as u64;
+            let longer = grows && end > old_len;
+            let patch = PagePatch {
+                ino,
+                page,
+                at,
+                len: range.len(),
+                source: data.map(|d| (d.clone(), range.start)),
+                direct,
+                exposed_by: (longer && page * PAGE >= old_len).then(|| self.next() + 1),
+            };
+            self.push(Part::Page(patch));
+            if longer {
+                self.push(Part::Len { ino, len: end, cut: false });
+            }
+        }
+    }
+
+    fn len(&self, ino: Ino) -> u64 {
+        self.live.content(ino).expect("an op on content names a regular file").len()
+    }
+
+    /// How much of a range lies below the end of the file.
+    fn within(&self, ino: Ino, offset: u64, len: u64) -> u64 {
+        len.min(self.len(ino).saturating_sub(offset))
+    }
+}

@@ -1,0 +1,242 @@
+//! Crash points: for every start, end and mark of a run, what is certainly on the disk by then and what
+//! may or may not be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Model, Part};
+use crate::disk::Disk;
+use crate::op::{Ino, Op, PAGE, SyncKind};
+use crate::trace::{Mark, Marks, Stamp};
+
+/// A crash point of a run under a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    /// The last stamp before the crash.
+    pub(crate) stamp: Stamp,
+    /// Micro-ops that were asked for and that no sync has made durable, in order.
+    pub(crate) window: Vec<u32>,
+    /// What is certainly on the disk. Data may lie past a size here; see [`Moment::past_len`].
+    pub(crate) durable: Disk,
+    /// Files whose durable data lies past their durable size.
+    pub(crate) past_len: BTreeSet<Ino>,
+    /// What the workload had said.
+    pub(crate) marks: Marks,
+    /// Ops under way, or the newest op where none is: whose pages may be torn.
+    pub(crate) latest: Vec<usize>,
+    /// False where the previous moment allowed the same disks under the same marks.
+    pub(crate) is_new: bool,
+}
+
+enum What {
+    Start(usize),
+    End(usize),
+    Mark(Mark),
+}
+
+/// Walks from moment to moment; the durable disk is carried along.
+pub(crate) struct Moments<'a> {
+    model: &'a Model,
+    stamps: std::vec::IntoIter<(Stamp, What)>,
+    now: Moment,
+    in_flight: BTreeSet<usize>,
+    newest: Option<usize>,
+}
+
+impl<'a> Moments<'a> {
+    pub(super) fn new(model: &'a Model) -> Self {
+        let mut stamps: Vec<(Stamp, What)> = Vec::new();
+        for (index, record) in model.trace.ops.iter().enumerate() {
+            stamps.push((record.start, What::Start(index)));
+            stamps.extend(record.end.map(|end| (end, What::End(index))));
+        }
+        stamps.extend(model.trace.marks.iter().map(|&(at, mark)| (at, What::Mark(mark))));
+        stamps.sort_by_key(|(stamp, _)| *stamp);
+        let now = Moment {
+            stamp: 0,
+            window: Vec::new(),
+            durable: model.micros.blank.clone(),
+            past_len: BTreeSet::new(),
+            marks: Marks::default(),
+            latest: Vec::new(),
+            is_new: true,
+        };
+        Moments { model, stamps: stamps.into_iter(), now, in_flight: BTreeSet::new(), newest: None }
+    }
+
+    /// The next crash point, or `None` after the last.
+    pub(crate) fn next(&mut self) -> Option<&Moment> {
+        let (stamp, what) = self.stamps.next()?;
+        self.now.stamp = stamp;
+        self.now.is_new = match what {
+            What::Start(index) => self.start(index),
+            What::End(index) => self.end(index),
+            What::Mark(mark) => {
+                self.now.marks.add(mark);
+                true
+            }
+        };
+        self.now.latest = match self.newest {
+            Some(newest) if self.in_flight.is_empty() => vec![newest],
+            _ => self.in_flight.iter().copied().collect(),
+        };
+        Some(&self.now)
+    }
+
+    /// The crash point at `stamp`; earlier ones than the present one cannot be reached any more.
+    pub(crate) fn seek(&mut self, stamp: Stamp) -> Option<&Moment> {
+        while self.now.stamp < stamp {
+            self.next()?;
+        }
+        (self.now.stamp == stamp).then_some(&self.now)
+    }
+
+    fn start(&mut self, index: usize) -> bool {
+        let record = &self.model.trace.ops[index];
+        if record.errno.is_some() {
+            return false;
+        }
+        self.in_flight.insert(index);
+        self.newest = Some(index);
+        self.now.window.extend(self.model.micros.of_op[index].clone());
+        // A sync under way tears pages: it changes no disk of its own, but which ones are looked at.
+        !self.model.micros.of_op[index].is_empty() || record.op.is_sync()
+    }
+
+    fn end(&mut self, index: usize) -> bool {
+        if !self.in_flight.remove(&index) {
+            return false;
+        }
+        let mut covered = BTreeSet::new();
+        if self.model.profile.process_only {
+            covered.extend(self.model.micros.of_op[index].clone());
+        } else {
+            self.cover(index, &mut covered);
+        }
+        self.force(covered)
+    }
+
+    /// What the sync `index`, which has just ended, makes durable.
+    fn cover(&self, index: usize, covered: &mut BTreeSet<u32>) {
+        let everything = 0..u64::MAX;
+        match &self.model.trace.ops[index].op {
+            Op::Sync { ino, kind } => self.cover_inode(index, *ino, *kind, everything, covered),
+            Op::SyncMap { ino, offset, len } => {
+                let pages = offset / PAGE..(offset + len).div_ceil(PAGE);
+                self.cover_inode(index, *ino, SyncKind::Data, pages, covered);
+            }
+            Op::Write { ino, offset, data, sync: Some(kind), .. } => {
+                let pages = offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE);
+                covered.extend(self.model.micros.of_op[index].clone());
+                self.cover_inode(index, *ino, *kind, pages, covered);
+            }
+            Op::SyncAll => {
+                let earlier = self.now.window.iter().copied();
+                covered.extend(earlier.filter(|&id| self.ended_before(id, index)));
+            }
+            _ => {}
+        }
+    }
+
+    fn cover_inode(
+        &self,
+        sync: usize,
+        ino: Ino,
+        kind: SyncKind,
+        pages: std::ops::Range<u64>,
+        covered: &mut BTreeSet<u32>,
+    ) {
+        for &id in &self.now.window {
+            let part = &self.model.micros.all[id as usize].part;
+            let is_covered = match part {
+                Part::Page(patch) => patch.ino == ino && pages.contains(&patch.page),
+                Part::Len { ino: i, .. } => *i == ino,
+                Part::Mode { ino: i, .. } => *i == ino && kind == SyncKind::All,
+                Part::Slots(changes) => changes.iter().any(|(slot, _)| slot.dir == ino),
+            };
+            if is_covered && self.ended_before(id, sync) {
+                covered.insert(id);
+            }
+        }
+        if self.model.profile.safe_file_flush {
+            self.cover_creation(sync, ino, covered);
+        }
+    }
+
+    /// The entries through which the inode and its ancestors were created.
+    fn cover_creation(&self, sync: usize, mut ino: Ino, covered: &mut BTreeSet<u32>) {
+        let mut seen = BTreeSet::new();
+        while let Some(&(id, dir)) = self.model.order.creation.get(&ino) {
+            if !seen.insert(ino) || !self.ended_before(id, sync) {
+                return;
+            }
+            covered.insert(id);
+            ino = dir;
+        }
+    }
+
+    fn ended_before(&self, id: u32, sync: usize) -> bool {
+        let record = &self.model.trace.ops[self.model.micros.all[id as usize].op];
+        record.end.is_some_and(|end| end < self.model.trace.ops[sync].start)
+    }
+
+    /// Makes the covered micro-ops durable, and all that they need. True where that changed anything.
+    fn force(&mut self, covered: BTreeSet<u32>) -> bool {
+        let open: BTreeSet<u32> = self.now.window.iter().copied().collect();
+        let mut forced = BTreeSet::new();
+        let mut todo: Vec<u32> = covered.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            if open.contains(&id) && forced.insert(id) {
+                todo.extend(&self.model.order.needs[id as usize]);
+            }
+        }
+        for &id in &forced {
+            let part = &self.model.micros.all[id as usize].part;
+            part.apply(&mut self.now.durable);
+            if let Part::Page(patch) = part {
+                self.now.past_len.insert(patch.ino);
+            }
+        }
+        self.now.window.retain(|id| !forced.contains(id));
+        !forced.is_empty()
+    }
+}
+
+impl Moment {
+    /// The micro-ops of the window that change a page, in order.
+    pub(crate) fn versions<'a>(
+        &'a self,
+        model: &'a Model,
+        page: (Ino, u64),
+    ) -> impl Iterator<Item = u32> + 'a {
+        let history = model.order.history.get(&page).into_iter().flatten().copied();
+        history.filter(|id| self.window.binary_search(id).is_ok())
+    }
+
+    /// Those of `ids` that lie in the window, and all in the window that need one of them, directly or
+    /// not: what is lost when they are.
+    pub(crate) fn closed_upward(
+        &self,
+        model: &Model,
+        ids: impl IntoIterator<Item = u32>,
+    ) -> BTreeSet<u32> {
+        let mut lost = BTreeSet::new();
+        let mut todo: Vec<u32> = ids.into_iter().collect();
+        while let Some(id) = todo.pop() {
+            if self.window.binary_search(&id).is_ok() && lost.insert(id) {
+                todo.extend(&model.order.needed_by[id as usize]);
+            }
+        }
+        lost
+    }
+
+    /// The pages of the window with the micro-ops on them.
+    pub(crate) fn pages(&self, model: &Model) -> BTreeMap<(Ino, u64), Vec<u32>> {
+        let mut pages: BTreeMap<(Ino, u64), Vec<u32>> = BTreeMap::new();
+        for &id in &self.window {
+            if let Part::Page(patch) = &model.micros.all[id as usize].part {
+                pages.entry((patch.ino, patch.page)).or_default().push(id);
+            }
+        }
+        pages
+    }
+}
