@@ -165,7 +165,8 @@ impl fmt::Debug for Content {
     }
 }
 
-/// The saved form of a content: pages as plain bytes.
+/// The saved form of a content: pages as plain bytes. A page of zeros is saved as the hole that it equals,
+/// so that equal contents have equal bytes.
 #[derive(Serialize, Deserialize)]
 struct SavedContent {
     len: u64,
@@ -174,7 +175,8 @@ struct SavedContent {
 
 impl From<Content> for SavedContent {
     fn from(content: Content) -> Self {
-        let pages = content.pages.iter().map(|(n, page)| (*n, page.bytes().to_vec())).collect();
+        let full = content.pages.iter().filter(|(_, page)| !page.is_zero());
+        let pages = full.map(|(n, page)| (*n, page.bytes().to_vec())).collect();
         SavedContent { len: content.len, pages }
     }
 }

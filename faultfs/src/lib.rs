@@ -9,9 +9,12 @@
 pub mod crash;
 pub mod disk;
 mod error;
+pub mod file;
 pub mod model;
 pub mod op;
 pub mod recorder;
+pub mod session;
 pub mod trace;
+pub mod verdict;
 
 pub use error::{Error, Result};
