@@ -1,0 +1,116 @@
+//! The raw log: what the door writes and the decoder reads.
+//!
+//! One page of [`Header`], then records back to back. The position of a record in the log is its
+//! place in the one global sequence, and the position of a start is the id of its operation.
+
+/// The first bytes of a log of this version.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"faultlg1");
+
+/// Where the first record begins.
+pub(crate) const RECORDS_AT: usize = 4096;
+
+/// Every record begins at a multiple of this.
+pub(crate) const ALIGN: usize = 8;
+
+/// The words of the header, by index.
+pub(crate) mod header {
+    pub(crate) const MAGIC: usize = 0;
+    /// Length of the log in bytes, header and complete records.
+    pub(crate) const TAIL: usize = 1;
+    /// Not 0 when a record did not fit.
+    pub(crate) const FULL: usize = 2;
+    /// Not 0 when a forked child changed something below the root.
+    pub(crate) const FORKED: usize = 3;
+    /// Not 0 when the session was ended by `finish`.
+    pub(crate) const FINISHED: usize = 4;
+    /// Not 0 when the door was entered again while it was recording.
+    pub(crate) const REENTERED: usize = 5;
+    pub(crate) const COUNT: usize = 6;
+}
+
+/// What is at the front of each record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Head {
+    /// Of the whole record, padding included.
+    pub(crate) len_bytes: u32,
+    pub(crate) kind: u16,
+    /// The system call, for the call site in reports.
+    pub(crate) number: u16,
+    pub(crate) thread: u32,
+    pub(crate) name_len: u32,
+    /// From the front of the record; the data of direct writes is aligned to a page of the log.
+    pub(crate) data_at: u32,
+    pub(crate) data_len: u32,
+    pub(crate) words: [u64; 6],
+}
+
+pub(crate) const HEAD_LEN: usize = size_of::<Head>();
+
+/// What a record says; the words of each are named in its comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum Kind {
+    /// An operation returned: position of its start, result, inode, mode.
+    End = 1,
+    /// Inode, offset, flags of [`write`]; data.
+    Write,
+    /// Inode, length.
+    SetLen,
+    /// Inode, `fallocate` mode, offset, length.
+    Allocate,
+    /// Parent, existing inode or 0, `open` flags, mode; name. Only opens that create or truncate.
+    Open,
+    /// Directory, mode.
+    TempFile,
+    /// Parent, mode; name.
+    MakeDir,
+    /// Parent; name; target as data.
+    Symlink,
+    /// Inode, parent; name.
+    Link,
+    /// Parent, inode; name.
+    Unlink,
+    /// Parent, inode; name.
+    RemoveDir,
+    /// Parent, inode, new parent, replaced inode or 0, `renameat2` flags; name; new name as data.
+    Rename,
+    /// Inode, mode.
+    Chmod,
+    /// Inode. The number tells `fsync` from `fdatasync`.
+    Sync,
+    /// Inode, offset, length, flags of `sync_file_range`.
+    SyncRange,
+    /// Nothing: `sync` or `syncfs`.
+    SyncAll,
+    /// Inode, offset, length, flags of `msync`.
+    Msync,
+    /// Single: inode, offset; the new bytes of a page that was stored to through a mapping.
+    MapStore,
+    /// Single: 0 begin, 1 ack, 2 failed; id.
+    Mark,
+    /// Single: why the recording is not complete, as data.
+    Unmodelled,
+    /// Single: inode; path below the root as the name, empty for the root. What was there at the start.
+    Known,
+}
+
+impl Kind {
+    pub(crate) fn from_code(code: u16) -> Option<Self> {
+        use Kind::*;
+        const ALL: [Kind; 21] = [
+            End, Write, SetLen, Allocate, Open, TempFile, MakeDir, Symlink, Link, Unlink,
+            RemoveDir, Rename, Chmod, Sync, SyncRange, SyncAll, Msync, MapStore, Mark, Unmodelled,
+            Known,
+        ];
+        ALL.into_iter().find(|&kind| kind as u16 == code)
+    }
+}
+
+/// Flags of a write record.
+pub(crate) mod write {
+    pub(crate) const DIRECT: u64 = 1;
+    pub(crate) const DSYNC: u64 = 2;
+    pub(crate) const SYNC: u64 = 4;
+    pub(crate) const APPEND: u64 = 8;
+}
