@@ -1,1 +1,138 @@
-//! The interposed door.
+//! The interposed door: records the file calls of the process it is linked into, the engine
+//! unchanged.
+//!
+//! Named in `[dev-dependencies]` and used, this package puts its own `open64`, `pwrite64`,
+//! `fdatasync`, `rename`, `mmap` and their kin in the place of libc's, for everything in the
+//! program: the standard library, C code, every crate. While a [`Session`] is active, calls that
+//! reach files below its root are written to a log before and after the kernel does them; all
+//! else, and everything when there is no session, goes straight to the kernel. Code that makes
+//! system calls of its own is caught by [`Options::trap`].
+//!
+//! The real bytes go to the real folder. [`decode`] reads the log, in this process or, if it died,
+//! in another, into a [`Trace`](faultfs::trace::Trace); [`verify`] compares what the trace leads
+//! to with the folder.
+//!
+//! # Limits
+//!
+//! Linux on x86-64 with glibc; elsewhere the package builds, and [`Session::start`] says that the
+//! door is not available.
+//!
+//! What is seen and cannot be recorded makes the trace say so
+//! ([`Trace::unmodelled`](faultfs::trace::Trace::unmodelled)): names moved into the root or out of
+//! it, clones and extended attributes, ranges of files collapsed or inserted, devices and pipes,
+//! children that were forked and write, calls from a signal handler that interrupted the door, a
+//! full log. `io_uring` is refused as by a kernel without it, `splice` into a file below the root as by a
+//! file system without it. Owners and times are not followed.
+//!
+//! Stores through shared mappings are found by comparing with a copy before each record: their
+//! order between two records, and stores undone before the next, cannot be seen. Not seen either,
+//! and left to [`verify`]: programs started by this one, files below the root that were mapped before
+//! the session, and without the trap what libc does inside itself (`fopen` and its family,
+//! `mkstemp`) and system calls made without libc.
+//!
+//! The functions put in place are no cancellation points. A data address that the kernel would
+//! refuse with `EFAULT` faults in a write below the root.
+
+#![cfg_attr(
+    all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"),
+    allow(unsafe_code, reason = "system calls, libc's symbols, signal handling, shared memory")
+)]
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod door;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod session;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod symbols;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod trap;
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+#[path = "unavailable.rs"]
+mod session;
+
+#[cfg(target_os = "linux")]
+mod decode;
+#[cfg(target_os = "linux")]
+mod record;
+#[cfg(unix)]
+mod verify;
+
+use std::io;
+use std::path::Path;
+
+#[cfg(target_os = "linux")]
+pub use decode::decode;
+#[cfg(unix)]
+pub use verify::{snapshot, verify};
+
+/// What to record, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The folder whose files are recorded, by whatever path they are reached. It must exist, and no
+    /// file below it may be open.
+    pub root: &'a Path,
+    /// The file that the log is written to, outside the root. It is replaced.
+    pub log: &'a Path,
+    /// How long the log may get, from 16 KiB; [`LOG_BYTES_MAX`] will do for most. The file is sparse: it
+    /// takes what was written, rounded up to 1 MiB.
+    pub log_bytes_max: u64,
+    /// Whether to trap system calls that do not come through libc's symbols. The trap stays in
+    /// the process, and in what it executes, for good: for leaf processes that start no programs
+    /// and block no signals around file calls. Costs some microseconds a trapped call.
+    pub trap: bool,
+    /// What `getrandom`, `getentropy`, `/dev/random` and `/dev/urandom` are served from. The wall clock
+    /// starts at 2024-01-01 and advances by a microsecond at each look; clocks that measure
+    /// spans are left alone.
+    pub seed: u64,
+}
+
+/// A length of log for most recordings: 1 GiB.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+
+/// A recording that is going on. One at a time in a process; it covers all threads.
+#[derive(Debug)]
+#[must_use = "dropping the session ends the recording"]
+pub struct Session(());
+
+impl Session {
+    /// Starts to record.
+    ///
+    /// # Errors
+    /// `Unsupported` where the door does not exist or its functions are not those that the
+    /// program calls; `InvalidInput` when a file below the root is open already or the log too short;
+    /// `ResourceBusy` when a session is active; else what the kernel says of the root, the log or the trap.
+    pub fn start(options: &Options<'_>) -> io::Result<Self> {
+        session::start(options).map(|()| Self(()))
+    }
+
+    /// Ends the recording. The log is complete when this returns; a sync that another thread
+    /// still waits for stays without an end.
+    pub fn finish(self) {}
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        session::finish();
+    }
+}
+
+/// Marks that the engine is about to be asked for `id`. Nothing without a session.
+pub fn begin(id: u64) {
+    session::mark(0, id);
+}
+
+/// Marks that the engine has acknowledged `id`. Nothing without a session.
+pub fn ack(id: u64) {
+    session::mark(1, id);
+}
+
+/// Marks that the engine has failed at `id`. Nothing without a session.
+pub fn failed(id: u64) {
+    session::mark(2, id);
+}
+
+/// Whether the file calls of this program reach the door.
+pub fn is_linked() -> bool {
+    session::is_linked()
+}

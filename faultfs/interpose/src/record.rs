@@ -3,6 +3,9 @@
 //! One page of [`Header`], then records back to back. The position of a record in the log is its
 //! place in the one global sequence, and the position of a start is the id of its operation.
 
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem::offset_of;
+
 /// The first bytes of a log of this version.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"faultlg1");
 
@@ -113,4 +116,104 @@ pub(crate) mod write {
     pub(crate) const DSYNC: u64 = 2;
     pub(crate) const SYNC: u64 = 4;
     pub(crate) const APPEND: u64 = 8;
+}
+
+/// A log as it was found, with its header checked.
+pub(crate) struct Log {
+    bytes: Vec<u8>,
+}
+
+/// One complete record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) position: u64,
+    pub(crate) kind: Kind,
+    pub(crate) thread: u32,
+    pub(crate) number: u16,
+    pub(crate) words: [u64; 6],
+    pub(crate) name: &'a [u8],
+    pub(crate) data: &'a [u8],
+}
+
+impl Log {
+    /// Reads what was written of a log; it may have been cut short by a death at any moment.
+    pub(crate) fn read(from: impl Read + Seek) -> io::Result<Self> {
+        let mut from = from;
+        let mut bytes = vec![0; RECORDS_AT];
+        from.read_exact(&mut bytes).map_err(|_| damaged("it is shorter than its header"))?;
+        let log = Self { bytes };
+        if log.header(header::MAGIC) != MAGIC {
+            return Err(damaged("it is none, or was written by another version"));
+        }
+        let Self { mut bytes } = log;
+        let tail = word(&bytes, header::TAIL * 8);
+        if tail < RECORDS_AT as u64 || tail > from.seek(SeekFrom::End(0))? {
+            return Err(damaged("its length is not that of the file"));
+        }
+        from.seek(SeekFrom::Start(RECORDS_AT as u64))?;
+        from.take(tail - RECORDS_AT as u64).read_to_end(&mut bytes)?;
+        Ok(Self { bytes })
+    }
+
+    pub(crate) fn header(&self, index: usize) -> u64 {
+        word(&self.bytes, index * 8)
+    }
+
+    /// The records in order; an error ends them.
+    pub(crate) fn records(&self) -> impl Iterator<Item = io::Result<Record<'_>>> {
+        let mut at = RECORDS_AT;
+        std::iter::from_fn(move || {
+            if at >= self.bytes.len() {
+                return None;
+            }
+            let record = parse(&self.bytes[at..], at as u64);
+            at = match &record {
+                Ok((_, len)) => at + len,
+                Err(_) => self.bytes.len(),
+            };
+            Some(record.map(|(record, _)| record))
+        })
+    }
+}
+
+/// The record at the front of `bytes`, and its length.
+fn parse(bytes: &[u8], position: u64) -> io::Result<(Record<'_>, usize)> {
+    let bad = || damaged(&format!("its record at {position} makes no sense"));
+    let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let number =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    if bytes.len() < HEAD_LEN {
+        return Err(bad());
+    }
+    let len = number(offset_of!(Head, len_bytes)) as usize;
+    let name_len = number(offset_of!(Head, name_len)) as usize;
+    let data_at = number(offset_of!(Head, data_at)) as usize;
+    let data_len = number(offset_of!(Head, data_len)) as usize;
+    let ordered = HEAD_LEN + name_len <= data_at && data_at + data_len <= len;
+    if !ordered || len > bytes.len() || !len.is_multiple_of(ALIGN) {
+        return Err(bad());
+    }
+    let mut words = [0; 6];
+    for (index, value) in words.iter_mut().enumerate() {
+        *value = word(bytes, offset_of!(Head, words) + index * 8);
+    }
+    let record = Record {
+        position,
+        kind: Kind::from_code(half(offset_of!(Head, kind))).ok_or_else(bad)?,
+        thread: number(offset_of!(Head, thread)),
+        number: half(offset_of!(Head, number)),
+        words,
+        name: &bytes[HEAD_LEN..HEAD_LEN + name_len],
+        data: &bytes[data_at..data_at + data_len],
+    };
+    Ok((record, len))
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+pub(crate) fn damaged(what: &str) -> io::Error {
+    let message = format!("this log of an interposed session cannot be used: {what}");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

@@ -142,34 +142,48 @@ fn truncate(call: &Call, file: impl Fn() -> Option<Stat>) -> Returned {
 pub(super) fn allocate(call: Call) -> Returned {
     let [fd, mode, offset, len, ..] = call.args.map(|word| word as u64);
     let fd = fd as c_int;
-    changed(&call, || DOOR.behind(fd), |held, stat| {
-        let words = [stat.ino, u64::from(mode as u32), offset, len];
-        let returned = held.perform(&call, Kind::Allocate, &words, &[]);
-        if returned == 0 {
-            if mode as c_int & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 {
-                maps::zeroed(held, stat.ino, offset, offset.saturating_add(len));
+    changed(
+        &call,
+        || DOOR.behind(fd),
+        |held, stat| {
+            let words = [stat.ino, u64::from(mode as u32), offset, len];
+            let returned = held.perform(&call, Kind::Allocate, &words, &[]);
+            if returned == 0 {
+                if mode as c_int & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 {
+                    maps::zeroed(held, stat.ino, offset, offset.saturating_add(len));
+                }
+                if let Ok(now) = sys::fstat(fd) {
+                    maps::resized(held, stat.ino, now.size);
+                }
             }
-            if let Ok(now) = sys::fstat(fd) {
-                maps::resized(held, stat.ino, now.size);
-            }
-        }
-        returned
-    })
+            returned
+        },
+    )
 }
 
 /// `fchmod`.
 pub(super) fn set_mode(call: Call) -> Returned {
     let mode = call.args[1] as u64;
-    changed(&call, || DOOR.behind(call.fd(0)), |held, stat| {
-        held.perform(&call, Kind::Chmod, &[stat.ino, mode], &[])
-    })
+    changed(
+        &call,
+        || DOOR.behind(call.fd(0)),
+        |held, stat| held.perform(&call, Kind::Chmod, &[stat.ino, mode], &[]),
+    )
 }
 
 /// `chmod`, `fchmodat`, `fchmodat2`.
-pub(super) fn set_mode_at(call: Call, dir: c_int, path: usize, mode: usize, flags: c_int) -> Returned {
-    changed(&call, || DOOR.at(dir, path, flags), |held, stat| {
-        held.perform(&call, Kind::Chmod, &[stat.ino, mode as u64], &[])
-    })
+pub(super) fn set_mode_at(
+    call: Call,
+    dir: c_int,
+    path: usize,
+    mode: usize,
+    flags: c_int,
+) -> Returned {
+    changed(
+        &call,
+        || DOOR.at(dir, path, flags),
+        |held, stat| held.perform(&call, Kind::Chmod, &[stat.ino, mode as u64], &[]),
+    )
 }
 
 /// Decides without the lock whether a file is below the root, and again with it.

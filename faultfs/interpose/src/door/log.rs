@@ -131,7 +131,8 @@ impl Log {
             return true;
         }
         let upto = (end + BACKED_AHEAD).next_multiple_of(PAGE).min(self.capacity.load(Relaxed));
-        let given = [self.base.load(Relaxed) + backed, upto - backed, 23 /* MADV_POPULATE_WRITE */];
+        let given =
+            [self.base.load(Relaxed) + backed, upto - backed, 23 /* MADV_POPULATE_WRITE */];
         // SAFETY: the range lies within the mapping; populating it changes no content.
         let populated = unsafe { sys::raw(libc::SYS_madvise, sys::args(given)) };
         // A kernel before 5.14 does not know the advice: then the pages come as they are touched.

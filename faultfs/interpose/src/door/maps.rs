@@ -194,7 +194,9 @@ pub(super) fn remap(call: Call) -> Returned {
     let Some(held) = DOOR.hold() else { return call.perform() };
     let len = len.next_multiple_of(PAGE);
     let new_len = new_len.next_multiple_of(PAGE);
-    let touched = |mapping: &Mapping| address < mapping.address + mapping.len && mapping.address < address + len.max(1);
+    let touched = |mapping: &Mapping| {
+        address < mapping.address + mapping.len && mapping.address < address + len.max(1)
+    };
     let Some(index) = Maps::of(&held).iter().position(touched) else {
         return call.perform();
     };

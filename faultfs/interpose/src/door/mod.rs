@@ -16,7 +16,7 @@ mod log;
 mod maps;
 mod names;
 mod opens;
-mod seeds;
+pub(crate) mod seeds;
 mod syncs;
 pub(crate) mod sys;
 
@@ -72,7 +72,10 @@ impl Call {
         let [a, b, c, d, ..] = self.args;
         match self.number {
             libc::SYS_read => seeds::read(self),
-            libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev | libc::SYS_pwritev
+            libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
             | libc::SYS_pwritev2 => files::write(self),
             libc::SYS_open => opens::open(self, CWD, a, b as c_int, c),
             libc::SYS_creat => {
@@ -95,7 +98,9 @@ impl Call {
             libc::SYS_fchmodat2 => files::set_mode_at(self, a as c_int, b, c, d as c_int),
             libc::SYS_ioctl => files::control(self),
             libc::SYS_fsetxattr | libc::SYS_fremovexattr => files::attributes(self),
-            libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_removexattr
+            libc::SYS_setxattr
+            | libc::SYS_lsetxattr
+            | libc::SYS_removexattr
             | libc::SYS_lremovexattr => files::attributes_at(self),
             libc::SYS_copy_file_range => copies::copy_file_range(self),
             libc::SYS_sendfile => copies::send_file(self),
@@ -211,6 +216,16 @@ impl Door {
         }
     }
 
+    /// Writes a mark, if a session is active.
+    pub(crate) fn mark(&self, which: u64, id: u64) {
+        if self.active.load(Relaxed)
+            && let Some(held) = self.hold()
+        {
+            maps::compare(&held);
+            held.append(0, Kind::Mark, &[which, id], &[], &[]);
+        }
+    }
+
     /// The lock, if a session is active and this is neither its forked child nor a signal that
     /// interrupted the door.
     fn hold(&self) -> Option<Held<'_>> {
@@ -234,7 +249,7 @@ impl Door {
     /// the door's back inside libc, so the kernel is asked each time.
     fn behind(&self, fd: c_int) -> Option<Stat> {
         let stat = sys::fstat(fd).ok()?;
-        let below = stat.dev == self.dev.load(Relaxed)
+        let below = self.is_on_device(&stat)
             && (self.inodes.contains(stat.ino) || self.fds.get(fd) == stat.ino);
         if !below && self.fds.get(fd) != RANDOM {
             self.fds.set(fd, 0);
@@ -249,7 +264,11 @@ impl Door {
     }
 
     fn is_below(&self, stat: &Stat) -> bool {
-        stat.dev == self.dev.load(Relaxed) && self.inodes.contains(stat.ino)
+        self.is_on_device(stat) && self.inodes.contains(stat.ino)
+    }
+
+    fn is_on_device(&self, stat: &Stat) -> bool {
+        stat.dev == self.dev.load(Relaxed)
     }
 }
 
@@ -275,7 +294,14 @@ struct Started {
 
 impl Held<'_> {
     /// Writes the start of an operation without data; none when the log is full.
-    fn start(&self, call: &Call, kind: Kind, words: &[u64], name: &[u8], data: &[u8]) -> Option<Started> {
+    fn start(
+        &self,
+        call: &Call,
+        kind: Kind,
+        words: &[u64],
+        name: &[u8],
+        data: &[u8],
+    ) -> Option<Started> {
         maps::compare(self);
         self.append(call.number, kind, words, name, data)
     }
@@ -316,11 +342,6 @@ impl Held<'_> {
         self.append(0, Kind::Known, &[ino], path, &[]);
     }
 
-    fn mark(&self, which: u64, id: u64) {
-        maps::compare(self);
-        self.append(0, Kind::Mark, &[which, id], &[], &[]);
-    }
-
     fn append(
         &self,
         number: i64,
@@ -354,13 +375,4 @@ impl Held<'_> {
         let position = self.door.log.commit(slot, data_len);
         Started { position, number, session: self.door.session.load(Relaxed) }
     }
-}
-
-/// Writes a mark, if a session is active.
-pub(crate) fn mark(which: u64, id: u64) -> bool {
-    let held = if DOOR.active.load(Relaxed) { DOOR.hold() } else { None };
-    if let Some(held) = &held {
-        held.mark(which, id);
-    }
-    held.is_some()
 }

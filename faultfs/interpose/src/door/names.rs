@@ -26,8 +26,7 @@ type At = (c_int, usize);
 /// directory, so any route into the root counts. None as well for a path that no call could make
 /// or remove: empty, unreadable, too long, or ending in `.` or `..`.
 pub(super) fn place<'a>(dir: c_int, path: usize) -> Option<Place<'a>> {
-    // The kernel is the first to read from the address, so that a bad one is its finding.
-    if sys::fstatat(dir, path, NOFOLLOW) == Err(-(libc::EFAULT as Returned)) {
+    if !sys::is_path(path) {
         return None;
     }
     // SAFETY: the kernel has just read a null-terminated path there, which the program must keep
@@ -67,7 +66,7 @@ pub(super) fn make_dir(call: Call, dir: c_int, path: usize, mode: usize) -> Retu
 
 /// `symlink`, `symlinkat`.
 pub(super) fn symlink(call: Call, target: usize, dir: c_int, path: usize) -> Returned {
-    if sys::fstatat(libc::AT_FDCWD, target, NOFOLLOW) == Err(-(libc::EFAULT as Returned)) {
+    if !sys::is_path(target) {
         return call.perform();
     }
     at_place(&call, dir, path, |held, place| {

@@ -141,7 +141,8 @@ fn settled(call: &Call, returned: Returned) -> Returned {
     let fd = returned as c_int;
     let random = |stat: &Stat| {
         // /dev/random and /dev/urandom
-        stat.is(libc::S_IFCHR) && (stat.rdev == libc::makedev(1, 8) || stat.rdev == libc::makedev(1, 9))
+        stat.is(libc::S_IFCHR)
+            && (stat.rdev == libc::makedev(1, 8) || stat.rdev == libc::makedev(1, 9))
     };
     let stands_for = match sys::fstat(fd) {
         Ok(stat) if DOOR.is_below(&stat) => stat.ino,

@@ -110,15 +110,14 @@ impl Stat {
 
 /// `fstat`.
 pub(crate) fn fstat(fd: c_int) -> Result<Stat, Returned> {
-    let mut stat = MaybeUninit::uninit();
-    let given = args([fd as usize, stat.as_mut_ptr().addr()]);
-    stat.as_mut_ptr().expose_provenance();
-    Stat::of(libc::SYS_fstat, given, &stat)
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    let into = stat.as_mut_ptr().expose_provenance();
+    Stat::of(libc::SYS_fstat, args([fd as usize, into]), &stat)
 }
 
 /// `fstatat` of a path at an address that the program gave.
 pub(crate) fn fstatat(dir: c_int, path: usize, flags: c_int) -> Result<Stat, Returned> {
-    let mut stat = MaybeUninit::uninit();
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
     let into = stat.as_mut_ptr().expose_provenance();
     Stat::of(libc::SYS_newfstatat, args([dir as usize, path, into, flags as usize]), &stat)
 }
@@ -169,4 +168,11 @@ pub(crate) unsafe fn map(given: Args) -> Returned {
 pub(crate) unsafe fn unmap(address: usize, len: usize) {
     // SAFETY: the caller answers for the range.
     unsafe { raw(libc::SYS_munmap, args([address, len])) };
+}
+
+/// Whether a path can be read at an address that the program gave. The kernel is the first to look, so
+/// that a bad address is its finding and not our fault.
+pub(crate) fn is_path(path: usize) -> bool {
+    let looked = fstatat(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW);
+    looked.err() != Some(-(libc::EFAULT as Returned))
 }

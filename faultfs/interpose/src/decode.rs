@@ -1,0 +1,352 @@
+//! From the raw log to a trace.
+//!
+//! The log speaks of the kernel's inode numbers, the trace of its own: they are matched at the
+//! start of the session by path, and from then on by what each call made.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use faultfs::disk::Disk;
+use faultfs::op::{Bytes, Ino, Kind as InodeKind, Name, Op, Slot, SyncKind};
+use faultfs::recorder::{OpId, Recorder};
+use faultfs::trace::{Mark, Outcome, Trace};
+
+use crate::record::{Kind, Log, Record, damaged, header, write};
+
+/// Reads the log of a session into a trace of `subject`. `base` is the disk that the root held when
+/// the session started, see [`crate::snapshot`].
+///
+/// The recorded process may have ended in any way: what had started and not ended is in flight
+/// in the trace.
+///
+/// # Errors
+/// `InvalidData` for a file that is not a log of this version, or is damaged. What the door saw and cannot
+/// model is no error: it stands in [`Trace::unmodelled`], as does a record that does not fit the ones
+/// before it.
+pub fn decode(log: &Path, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
+    let log = Log::read(File::open(log)?)?;
+    let mut decoder = Decoder::new(&log, base)?;
+    for record in log.records() {
+        decoder.take(&record?)?;
+    }
+    for (word, why) in SHORTCOMINGS {
+        if log.header(word) != 0 {
+            decoder.recorder.unmodelled(why);
+        }
+    }
+    Ok(decoder.recorder.finish(subject))
+}
+
+const SHORTCOMINGS: [(usize, &str); 3] = [
+    (header::FULL, "the log of the session was full: start it with a larger `log_bytes_max`"),
+    (header::FORKED, "a forked child changed files below the root"),
+    (header::REENTERED, "a signal handler made file calls while the door was recording"),
+];
+
+/// What came of an operation.
+#[derive(Clone, Copy)]
+struct End {
+    returned: i64,
+    ino: u64,
+    mode: u32,
+}
+
+struct Decoder {
+    recorder: Recorder,
+    /// The trace's inode for each of the kernel's.
+    inos: HashMap<u64, Ino>,
+    /// By the position of the start. Known in advance: the mode of a new file, say, is only told at its end.
+    ends: HashMap<u64, End>,
+    /// Operations of the trace that one start in the log gave rise to.
+    open: HashMap<u64, Vec<(OpId, Op, Outcome)>>,
+    /// In the order of first appearance, as the trace counts them.
+    threads: Vec<u32>,
+    /// Paths in the base that the log has not named yet.
+    base: HashMap<Vec<u8>, Ino>,
+}
+
+impl Decoder {
+    fn new(log: &Log, base: Disk) -> io::Result<Self> {
+        let mut ends = HashMap::new();
+        for record in log.records() {
+            let Record { kind: Kind::End, words: [start, returned, ino, mode, ..], .. } = record?
+            else {
+                continue;
+            };
+            let mode = u32::try_from(mode).map_err(|_| damaged("a mode is none"))? & 0o7777;
+            ends.insert(start, End { returned: returned as i64, ino, mode });
+        }
+        let mut paths: HashMap<_, _> = base.walk().into_iter().collect();
+        paths.insert(Vec::new(), Ino::ROOT);
+        Ok(Self {
+            recorder: Recorder::new(base),
+            inos: HashMap::new(),
+            ends,
+            open: HashMap::new(),
+            threads: Vec::new(),
+            base: paths,
+        })
+    }
+
+    fn take(&mut self, record: &Record<'_>) -> io::Result<()> {
+        let [first, second, ..] = record.words;
+        match record.kind {
+            Kind::Known => self.known(first, record.name),
+            Kind::Mark => self.recorder.mark(match first {
+                0 => Mark::Begin(second),
+                1 => Mark::Ack(second),
+                2 => Mark::Failed(second),
+                _ => return Err(damaged("a mark is none")),
+            }),
+            Kind::Unmodelled => self.recorder.unmodelled(String::from_utf8_lossy(record.data)),
+            Kind::MapStore => self.map_store(record),
+            Kind::End => self.end(first)?,
+            _ => self.start(record),
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, ino: u64, path: &[u8]) {
+        match self.base.get(path) {
+            Some(&known) => _ = self.inos.insert(ino, known),
+            None => self.recorder.unmodelled(format!(
+                "{} was there when the session started, and is not in the base disk",
+                String::from_utf8_lossy(path)
+            )),
+        }
+    }
+
+    fn map_store(&mut self, record: &Record<'_>) {
+        let [ino, offset, ..] = record.words;
+        let thread = self.thread(record.thread);
+        let Some(ino) = self.ino(ino) else { return };
+        let op = Op::MapStore { ino, offset, data: Bytes::new(record.data) };
+        if self.fits(&op) {
+            self.recorder.record(thread, None, op);
+        }
+    }
+
+    fn start(&mut self, record: &Record<'_>) {
+        let thread = self.thread(record.thread);
+        let end = self.ends.get(&record.position).copied();
+        let Some(ops) = self.ops(record, end) else { return };
+        let mut started = Vec::new();
+        for op in ops {
+            let Some(outcome) = outcome(&op, end) else { continue };
+            // What does not fit is told when it ends; in flight it would be told by nobody.
+            if end.is_none() && !self.fits(&op) {
+                continue;
+            }
+            started.push((self.recorder.start(thread, None, op.clone()), op, outcome));
+        }
+        self.open.insert(record.position, started);
+    }
+
+    fn end(&mut self, start: u64) -> io::Result<()> {
+        // A start that was not understood has been reported as such.
+        for (id, op, outcome) in self.open.remove(&start).unwrap_or_default() {
+            if matches!(outcome, Outcome::Failed(_)) || self.fits(&op) {
+                self.recorder.end(id, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a start means in terms of the trace; none when it makes no sense after what came before.
+    fn ops(&mut self, record: &Record<'_>, end: Option<End>) -> Option<Vec<Op>> {
+        let [a, b, c, d, e, _] = record.words;
+        let name = record.name;
+        Some(match record.kind {
+            Kind::Write => vec![Op::Write {
+                ino: self.ino(a)?,
+                offset: b,
+                data: Bytes::new(record.data),
+                direct: c & write::DIRECT != 0,
+                sync: match c {
+                    _ if c & write::SYNC != 0 => Some(SyncKind::All),
+                    _ if c & write::DSYNC != 0 => Some(SyncKind::Data),
+                    _ => None,
+                },
+            }],
+            Kind::SetLen => vec![Op::SetLen { ino: self.ino(a)?, len: b }],
+            Kind::Allocate => self.allocation(self.ino_ref(a), b, c, d)?,
+            Kind::Open if b != 0 => vec![Op::SetLen { ino: self.ino(b)?, len: 0 }],
+            Kind::Open => vec![self.create((a, name), InodeKind::File, (d, end))?],
+            Kind::MakeDir => vec![self.create((a, name), InodeKind::Dir, (b, end))?],
+            Kind::Symlink => {
+                let target = InodeKind::Symlink(Name::new(record.data));
+                vec![self.create((a, name), target, (0o777, end))?]
+            }
+            Kind::TempFile => {
+                let (ino, mode) = self.made((b, end));
+                vec![Op::CreateUnnamed { ino, mode }]
+            }
+            Kind::Link => vec![Op::Link { ino: self.ino(a)?, slot: self.slot(b, name)? }],
+            Kind::Unlink | Kind::RemoveDir => {
+                vec![Op::Unlink { slot: self.slot_of(a, name, b)? }]
+            }
+            Kind::Rename => {
+                let from = self.slot_of(a, name, b)?;
+                let to = self.slot_of(c, record.data, d)?;
+                vec![Op::Rename { from, to, exchange: e & RENAME_EXCHANGE != 0 }]
+            }
+            Kind::Chmod => vec![Op::SetMode { ino: self.ino(a)?, mode: b as u32 & 0o7777 }],
+            Kind::Sync => {
+                let data = i64::from(record.number) == libc::SYS_fdatasync;
+                let kind = if data { SyncKind::Data } else { SyncKind::All };
+                vec![Op::Sync { ino: self.ino(a)?, kind }]
+            }
+            Kind::SyncRange => vec![Op::StartWriteback { ino: self.ino(a)? }],
+            Kind::SyncAll => vec![Op::SyncAll],
+            Kind::Msync if d & libc::MS_SYNC as u64 != 0 => {
+                vec![Op::SyncMap { ino: self.ino(a)?, offset: b, len: c }]
+            }
+            Kind::Msync => vec![Op::StartWriteback { ino: self.ino(a)? }],
+            Kind::End | Kind::MapStore | Kind::Mark | Kind::Unmodelled | Kind::Known => {
+                unreachable!("not the start of an operation")
+            }
+        })
+    }
+
+    fn create(
+        &mut self,
+        (dir, name): (u64, &[u8]),
+        kind: InodeKind,
+        asked: (u64, Option<End>),
+    ) -> Option<Op> {
+        let slot = self.slot(dir, name)?;
+        let (ino, mode) = self.made(asked);
+        Some(Op::Create { slot, ino, kind, mode })
+    }
+
+    /// A new inode and its mode: as the kernel told it; in flight, as asked for under the usual mask.
+    fn made(&mut self, (asked, end): (u64, Option<End>)) -> (Ino, u32) {
+        let ino = self.recorder.fresh_ino();
+        match end {
+            Some(end) if end.returned >= 0 => {
+                self.inos.insert(end.ino, ino);
+                (ino, end.mode)
+            }
+            _ => (ino, asked as u32 & 0o7777 & !0o022),
+        }
+    }
+
+    fn allocation(
+        &mut self,
+        ino: Option<Ino>,
+        mode: u64,
+        offset: u64,
+        len: u64,
+    ) -> Option<Vec<Op>> {
+        let Some(ino) = ino else { return self.missed("an inode that no record made") };
+        let mode = mode as i32;
+        let known =
+            libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
+        if mode & !known != 0 {
+            self.recorder.unmodelled(format!("fallocate with mode {mode:#x}"));
+            return None;
+        }
+        let mut ops = Vec::new();
+        if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
+            ops.push(Op::Zero { ino, offset, len });
+        }
+        let size = self.recorder.live().content(ino).map_or(0, |content| content.len());
+        let end = offset.saturating_add(len);
+        if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && end > size {
+            ops.push(Op::SetLen { ino, len: end });
+        }
+        Some(ops)
+    }
+
+    fn ino(&mut self, kernel: u64) -> Option<Ino> {
+        let known = self.ino_ref(kernel);
+        if known.is_none() {
+            self.missed::<Ino>("an inode that no record made");
+        }
+        known
+    }
+
+    fn ino_ref(&self, kernel: u64) -> Option<Ino> {
+        self.inos.get(&kernel).copied()
+    }
+
+    fn slot(&mut self, dir: u64, name: &[u8]) -> Option<Slot> {
+        Some(Slot::new(self.ino(dir)?, name))
+    }
+
+    /// A slot that the door found to hold an inode, or nothing for 0.
+    fn slot_of(&mut self, dir: u64, name: &[u8], holds: u64) -> Option<Slot> {
+        let slot = self.slot(dir, name)?;
+        let holds = if holds == 0 { None } else { Some(self.ino(holds)?) };
+        if self.recorder.live().lookup(&slot) != holds {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return self.missed(&format!("the name {name:?}, which stood for another inode"));
+        }
+        Some(slot)
+    }
+
+    /// Whether the live disk has what an operation names.
+    fn fits(&mut self, op: &Op) -> bool {
+        let live = self.recorder.live();
+        let fits = match op {
+            Op::Create { slot, .. } => {
+                live.entries(slot.dir).is_some() && live.lookup(slot).is_none()
+            }
+            Op::Link { ino, slot } => {
+                live.get(*ino).is_some()
+                    && live.entries(slot.dir).is_some()
+                    && live.lookup(slot).is_none()
+            }
+            Op::Unlink { slot } => live.lookup(slot).is_some(),
+            Op::Rename { from, to, .. } => {
+                live.lookup(from).is_some() && live.entries(to.dir).is_some()
+            }
+            Op::Write { ino, .. }
+            | Op::MapStore { ino, .. }
+            | Op::SetLen { ino, .. }
+            | Op::Zero { ino, .. } => live.content(*ino).is_some(),
+            Op::SetMode { ino, .. }
+            | Op::Sync { ino, .. }
+            | Op::SyncMap { ino, .. }
+            | Op::StartWriteback { ino } => live.get(*ino).is_some(),
+            Op::CreateUnnamed { .. } | Op::SyncAll => true,
+        };
+        if !fits {
+            self.missed::<()>(&format!("a {} that does not fit what came before", op.word()));
+        }
+        fits
+    }
+
+    fn missed<T>(&mut self, met: &str) -> Option<T> {
+        self.recorder.unmodelled(format!("a file call was not seen by the door: it met {met}"));
+        None
+    }
+
+    fn thread(&mut self, id: u32) -> u32 {
+        let known = self.threads.iter().position(|&thread| thread == id);
+        let index = known.unwrap_or_else(|| {
+            self.threads.push(id);
+            self.threads.len() - 1
+        });
+        u32::try_from(index).expect("fewer than 2^32 threads")
+    }
+}
+
+const RENAME_EXCHANGE: u64 = 2;
+
+/// How an operation ended; none for a write that wrote nothing. Of no meaning in flight.
+fn outcome(op: &Op, end: Option<End>) -> Option<Outcome> {
+    let Some(end) = end else { return Some(Outcome::Done) };
+    if end.returned < 0 {
+        return Some(Outcome::Failed(i32::try_from(-end.returned).unwrap_or(i32::MAX)));
+    }
+    match op {
+        Op::Write { data, .. } if end.returned == 0 && !data.is_empty() => None,
+        Op::Write { data, .. } if (end.returned as u64) < data.len() as u64 => {
+            Some(Outcome::Short(end.returned as u64))
+        }
+        _ => Some(Outcome::Done),
+    }
+}

@@ -1,0 +1,159 @@
+//! Starting and ending a recording.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::ptr;
+
+use crate::Options;
+use crate::door::{DOOR, Opening};
+use crate::record::RECORDS_AT;
+use crate::symbols::OVERRIDES;
+
+/// Starts to record; the errors are those of [`crate::Session::start`].
+pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
+    require_linked()?;
+    let root = fs::canonicalize(options.root)?;
+    let dev = fs::metadata(&root)?.dev();
+    refuse_open_files(&root)?;
+    let mut known = Vec::new();
+    list(&root, b"", &mut known)?;
+    let log_len = usize::try_from(options.log_bytes_max).unwrap_or(usize::MAX);
+    if log_len < MIN_LOG {
+        return Err(invalid(format!("log_bytes_max is {log_len}: give it at least {MIN_LOG}")));
+    }
+    let opening = Opening {
+        log: map_log(options.log, log_len)?,
+        log_len,
+        unforked: map_unforked()?,
+        dev,
+        seed: options.seed,
+    };
+    if options.trap {
+        crate::trap::install()?;
+    }
+    // SAFETY: both are fresh mappings of at least that length, never unmapped by us.
+    if unsafe { DOOR.open(&opening, &known) } {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a session is active in this process already",
+        ))
+    }
+}
+
+/// The header, and room for a few records.
+const MIN_LOG: usize = RECORDS_AT * 4;
+
+/// Ends the recording.
+pub(crate) fn finish() {
+    DOOR.close();
+}
+
+/// Writes a mark, if a session is active.
+pub(crate) fn mark(which: u64, id: u64) {
+    DOOR.mark(which, id);
+}
+
+/// Whether libc's users in this program reach our functions.
+pub(crate) fn is_linked() -> bool {
+    first_unlinked().is_none()
+}
+
+fn first_unlinked() -> Option<&'static str> {
+    // Checked: those through which the file calls of std and of C code come.
+    let needed: [&CStr; 5] = [c"open64", c"write", c"pwrite64", c"fsync", c"rename"];
+    needed.into_iter().map(|name| name.to_str().expect("ASCII")).find(|name| {
+        let ours = OVERRIDES.iter().find(|(ours, _)| ours == name).map(|(_, at)| at.0);
+        let name = std::ffi::CString::new(*name).expect("no zero in it");
+        // SAFETY: a null-terminated name.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        ours != Some(found.cast_const().cast())
+    })
+}
+
+fn require_linked() -> io::Result<()> {
+    match first_unlinked() {
+        None => Ok(()),
+        Some(name) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "`{name}` of this program is not the one of faultfs-interpose: link the package \
+                 into the program itself (not into a dynamic library), and no other package that \
+                 replaces libc's file functions"
+            ),
+        )),
+    }
+}
+
+/// A descriptor that was there before the session would be written to unseen.
+fn refuse_open_files(root: &Path) -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let target = fs::read_link(entry?.path());
+        if let Ok(target) = target
+            && target.starts_with(root)
+        {
+            let file = target.display();
+            return Err(invalid(format!(
+                "{file} is open already: start the session before the files below its root are opened"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Every inode below the root with its path, in the order of the names; each once.
+fn list(dir: &Path, path: &[u8], known: &mut Vec<(u64, Vec<u8>)>) -> io::Result<()> {
+    known.push((fs::symlink_metadata(dir)?.ino(), path.to_vec()));
+    let names: BTreeSet<_> =
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    for name in names {
+        let mut path = path.to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        let at = dir.join(&name);
+        let metadata = fs::symlink_metadata(&at)?;
+        if metadata.is_dir() {
+            list(&at, &path, known)?;
+        } else {
+            known.push((metadata.ino(), path));
+        }
+    }
+    Ok(())
+}
+
+fn map_log(path: &Path, len: usize) -> io::Result<*mut u8> {
+    let log: File =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+    log.set_len(len as u64)?;
+    map(len, libc::MAP_SHARED | libc::MAP_NORESERVE, log.as_raw_fd())
+}
+
+/// A page that every forked child finds empty.
+fn map_unforked() -> io::Result<*mut u8> {
+    let page = map(RECORDS_AT, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+    // SAFETY: the page is ours.
+    match unsafe { libc::madvise(page.cast(), RECORDS_AT, libc::MADV_WIPEONFORK) } {
+        0 => Ok(page),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn map(len: usize, flags: i32, fd: i32) -> io::Result<*mut u8> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address that the kernel chooses.
+    let at = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, fd, 0) };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast()) }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

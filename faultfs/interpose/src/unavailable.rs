@@ -1,0 +1,18 @@
+//! In the place of the door where there is none.
+
+use std::io;
+
+use crate::Options;
+
+pub(crate) fn start(_: &Options<'_>) -> io::Result<()> {
+    let message = "the interposed door needs Linux on x86-64 with glibc: use `faultfs::fs` here";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
+}
+
+pub(crate) fn finish() {}
+
+pub(crate) fn mark(_: u64, _: u64) {}
+
+pub(crate) fn is_linked() -> bool {
+    false
+}
