@@ -46,7 +46,7 @@ impl<T> Word for *mut T {
 
 /// A result as libc gives it: -1 and `errno` for what the kernel refused.
 fn told(returned: isize) -> isize {
-    if returned >= 0 || returned < -4095 {
+    if !(-4095..0).contains(&returned) {
         return returned;
     }
     // SAFETY: libc gives a valid address of this thread's `errno`.

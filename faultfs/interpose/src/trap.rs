@@ -220,7 +220,7 @@ mod tests {
             12 => (data.instruction_pointer >> 32) as u32,
             _ => {
                 let arg = data.args[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+                if offset.is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
             }
         };
         let (program, mut at, mut kept) = (filter(), 0, 0);
