@@ -8,13 +8,20 @@
 
 pub mod crash;
 pub mod disk;
+pub mod errno;
 mod error;
+pub mod fault;
 pub mod file;
+pub mod fs;
+mod injector;
 pub mod model;
 pub mod op;
+pub mod plan;
 pub mod recorder;
 pub mod session;
 pub mod trace;
 pub mod verdict;
 
 pub use error::{Error, Result};
+pub use fs::FaultFile;
+pub use injector::{Call, Injection, Injector};

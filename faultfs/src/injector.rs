@@ -1,0 +1,306 @@
+//! The one decision point that every door asks before an op.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::plan::{OpKind, Plan, Rule};
+
+/// A call that an engine is about to make, as a door sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What kind of call.
+    pub kind: OpKind,
+    /// The path, relative to the root of the filesystem; `.` for the root itself.
+    pub path: &'a Path,
+    /// The other path of a rename or link.
+    pub other: Option<&'a Path>,
+    /// Where the data goes or comes from, in bytes from the start of the file, where that is known.
+    pub offset: Option<u64>,
+    /// How many bytes are to be read or written, or the size that is set; 0 for calls without one.
+    pub len: u64,
+}
+
+impl<'a> Call<'a> {
+    /// A call about one path that moves no data.
+    pub fn new(kind: OpKind, path: &'a Path) -> Self {
+        Call { kind, path, other: None, offset: None, len: 0 }
+    }
+}
+
+/// `write db/wal 4096..8192`, as reports name a call.
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.path.display())?;
+        if let Some(other) = self.other {
+            write!(f, " {}", other.display())?;
+        }
+        match (self.kind, self.offset) {
+            (OpKind::Read | OpKind::Write, Some(offset)) => {
+                write!(f, " {offset}..{}", offset.saturating_add(self.len))
+            }
+            (OpKind::Read | OpKind::Write, None) => write!(f, " {} bytes", self.len),
+            (OpKind::SetLen, _) => write!(f, " {}", self.len),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A fault to inject now, and the rule that says so.
+#[derive(Clone, Debug)]
+pub struct Injection {
+    /// What to do to the call.
+    pub fault: Fault,
+    /// The text of the rule.
+    pub rule: Arc<str>,
+}
+
+/// Decides what goes wrong. A cheap value: clones share one plan and one set of counts.
+///
+/// ```
+/// use faultfs::errno::EIO;
+/// use faultfs::plan::on;
+/// use faultfs::{FaultFile, Injector};
+/// use std::io::Write;
+///
+/// let injector = Injector::new(on::write().skip(1).take(1).fail(EIO));
+/// let mut log = FaultFile::armed(Vec::new(), &injector, "log");
+/// log.write_all(b"first")?;
+/// assert_eq!(log.write(b"second").unwrap_err().raw_os_error(), Some(EIO.raw()));
+/// log.write_all(b"third")?;
+/// assert_eq!(log.into_inner(), b"firstthird");
+/// injector.finish().unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Injector(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    armed: AtomicBool,
+    rules: Mutex<Vec<Armed>>,
+}
+
+/// A rule with what it has seen.
+struct Armed {
+    rule: Rule,
+    text: Arc<str>,
+    /// Matching calls so far.
+    seen: u64,
+    /// Calls that it has faulted.
+    fired: u64,
+    /// False once it was disarmed: it no longer counts.
+    on: bool,
+}
+
+impl Injector {
+    /// An injector that follows `plan`.
+    pub fn new(plan: impl Into<Plan>) -> Injector {
+        let injector = Injector::default();
+        injector.arm(plan);
+        injector
+    }
+
+    /// Adds the rules of `plan` behind those that are there; their counts start now.
+    pub fn arm(&self, plan: impl Into<Plan>) {
+        let plan = plan.into();
+        let mut rules = self.rules();
+        rules.extend(plan.rules().iter().map(|rule| Armed {
+            text: rule.to_string().into(),
+            rule: rule.clone(),
+            seen: 0,
+            fired: 0,
+            on: true,
+        }));
+        self.0.armed.store(rules.iter().any(|r| r.on), Ordering::Relaxed);
+    }
+
+    /// From now on nothing goes wrong: the disk is healed. What the rules have done is still known.
+    pub fn disarm(&self) {
+        let mut rules = self.rules();
+        rules.iter_mut().for_each(|r| r.on = false);
+        self.0.armed.store(false, Ordering::Relaxed);
+    }
+
+    /// True where a rule may still fire. One relaxed load, so that doors can ask before every call.
+    #[inline]
+    pub fn is_armed(&self) -> bool {
+        self.0.armed.load(Ordering::Relaxed)
+    }
+
+    /// What goes wrong with `call`. Counts the call.
+    pub fn decide(&self, call: &Call<'_>) -> Option<Injection> {
+        if !self.is_armed() {
+            return None;
+        }
+        let mut decided = None;
+        for armed in self.rules().iter_mut().filter(|r| r.on) {
+            let paths = [Some(call.path), call.other].into_iter().flatten();
+            let counts = armed.rule.matches(call.kind, paths)
+                && armed.rule.fault().changes(call.offset, call.len);
+            if !counts {
+                continue;
+            }
+            if armed.rule.is_due(armed.seen) && decided.is_none() {
+                armed.fired += 1;
+                decided = Some(Injection { fault: armed.rule.fault(), rule: armed.text.clone() });
+            }
+            armed.seen += 1;
+        }
+        decided
+    }
+
+    /// How many faults have been injected.
+    pub fn fired(&self) -> u64 {
+        self.rules().iter().map(|r| r.fired).sum()
+    }
+
+    /// The rules that are not optional and have never fired.
+    pub fn unfired(&self) -> Vec<Rule> {
+        self.rules()
+            .iter()
+            .filter(|r| r.fired == 0 && !r.rule.is_optional())
+            .map(|r| r.rule.clone())
+            .collect()
+    }
+
+    /// The end of a run: every rule that is not optional must have fired.
+    ///
+    /// # Errors
+    ///
+    /// Names the rules that never fired, and how many calls they matched: a test that injected nothing
+    /// has shown nothing.
+    pub fn finish(&self) -> Result<(), Error> {
+        let rules = self.rules();
+        let unfired: Vec<String> = rules
+            .iter()
+            .filter(|r| r.fired == 0 && !r.rule.is_optional())
+            .map(|r| {
+                format!("`{}` was armed but never reached (it matched {} calls)", r.text, r.seen)
+            })
+            .collect();
+        if unfired.is_empty() {
+            return Ok(());
+        }
+        let mend = "mend its op, path or skip, or make it optional";
+        Err(Error::new(format!("{}; {mend}", unfired.join("; "))))
+    }
+
+    /// A thread that panicked while it held the lock left whole rules behind: counts are single
+    /// stores.
+    fn rules(&self) -> MutexGuard<'_, Vec<Armed>> {
+        self.0.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The plan that it follows.
+impl fmt::Debug for Injector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.rules().iter().map(|r| &r.text)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::{EIO, ENOSPC};
+    use crate::plan::on;
+
+    fn errno(injector: &Injector, kind: OpKind, path: &str) -> Option<i32> {
+        let call = Call::new(kind, Path::new(path));
+        injector.decide(&call).map(|injection| match injection.fault {
+            Fault::Fail(errno) => errno.raw(),
+            other => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn skip_and_take_are_a_window_on_the_matching_ops() {
+        let injector = Injector::new(on::sync().path("*.wal").skip(2).take(2).fail(EIO));
+        let mut failed = Vec::new();
+        for index in 0..6 {
+            assert_eq!(errno(&injector, OpKind::Sync, "a.sst"), None);
+            assert_eq!(errno(&injector, OpKind::Write, "a.wal"), None);
+            failed.extend(errno(&injector, OpKind::Sync, "db/a.wal").map(|_| index));
+        }
+        assert_eq!(failed, [2, 3]);
+        assert_eq!(injector.fired(), 2);
+        injector.finish().unwrap();
+    }
+
+    #[test]
+    fn the_first_due_rule_decides_and_every_rule_counts_for_itself() {
+        let injector = Injector::new([
+            on::sync().take(1).fail(EIO),
+            on::sync().skip(1).take(1).fail(ENOSPC),
+            on::any().take(1).fail(EIO),
+        ]);
+        let seen: Vec<_> = (0..3).map(|_| errno(&injector, OpKind::Sync, "a")).collect();
+        assert_eq!(seen, [Some(EIO.raw()), Some(ENOSPC.raw()), None]);
+        let never = injector.unfired();
+        assert_eq!(never.len(), 1, "the third rule was due at an op that the first one took");
+        assert_eq!(never[0].to_string(), "any * take 1 -> fail EIO");
+    }
+
+    #[test]
+    fn a_rule_that_never_fired_fails_the_run_unless_it_is_optional() {
+        let injector =
+            Injector::new([on::sync().skip(1).fail(EIO), on::write().fail(EIO).optional()]);
+        errno(&injector, OpKind::Sync, "a");
+        let error = injector.finish().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`sync * skip 1 -> fail EIO` was armed but never reached (it matched 1 calls); \
+             mend its op, path or skip, or make it optional"
+        );
+    }
+
+    #[test]
+    fn short_does_not_count_calls_that_it_cannot_change() {
+        let injector = Injector::new(on::write().skip(1).short(10));
+        let write = |len| {
+            let call = Call { len, ..Call::new(OpKind::Write, Path::new("a")) };
+            injector.decide(&call).is_some()
+        };
+        assert_eq!([write(11), write(10), write(3), write(11)], [false, false, false, true]);
+    }
+
+    #[test]
+    fn either_name_of_a_rename_matches() {
+        let injector = Injector::new(on::rename().path("CURRENT").fail(EIO));
+        let tmp = Path::new("tmp");
+        let rename = |to| Call { other: Some(to), ..Call::new(OpKind::Rename, tmp) };
+        assert!(injector.decide(&rename(Path::new("OTHER"))).is_none());
+        assert!(injector.decide(&rename(Path::new("CURRENT"))).is_some());
+    }
+
+    #[test]
+    fn disarming_heals_and_arming_adds() {
+        let injector = Injector::default();
+        assert!(!injector.is_armed());
+        injector.arm(on::sync().fail(EIO));
+        assert!(errno(&injector, OpKind::Sync, "a").is_some());
+        injector.disarm();
+        assert!(!injector.is_armed());
+        assert!(errno(&injector, OpKind::Sync, "a").is_none());
+        injector.arm(on::write().fail(EIO));
+        assert!(errno(&injector, OpKind::Sync, "a").is_none(), "a disarmed rule stays off");
+        assert!(errno(&injector, OpKind::Write, "a").is_some());
+        assert_eq!(injector.fired(), 2);
+    }
+
+    #[test]
+    fn a_panic_elsewhere_does_not_poison_the_injector() {
+        let injector = Injector::new(on::sync().fail(EIO));
+        let other = injector.clone();
+        let panicked = std::thread::spawn(move || {
+            let _rules = other.rules();
+            panic!("while the lock is held");
+        });
+        assert!(panicked.join().is_err());
+        assert!(errno(&injector, OpKind::Sync, "a").is_some());
+    }
+}

@@ -1,0 +1,178 @@
+//! Rules as code: only faults that fit the op can be written.
+
+use std::marker::PhantomData;
+
+use super::rule::{OpKind, Pattern, Rule};
+use crate::errno::Errno;
+use crate::fault::{Fault, Part};
+
+/// Where a rule starts: the kind of op that it is about.
+///
+/// ```
+/// use faultfs::errno::EIO;
+/// use faultfs::fault::Part;
+/// use faultfs::plan::on;
+///
+/// let rule = on::write().path("db/*.log").take(1).torn(Part::Sectors(3), EIO);
+/// assert_eq!(rule.to_string(), "write db/*.log take 1 -> torn 3 sectors EIO");
+/// ```
+///
+/// What an op cannot suffer does not compile. A sync moves no bytes, so it cannot be short:
+///
+/// ```compile_fail,E0599
+/// faultfs::plan::on::sync().short(512);
+/// ```
+///
+/// and only a write leaves a part of itself behind:
+///
+/// ```compile_fail,E0599
+/// use faultfs::{errno::EIO, fault::Part, plan::on};
+/// on::read().torn(Part::Bytes(7), EIO);
+/// ```
+pub mod on {
+    use super::{OpKind, When};
+
+    macro_rules! kinds {
+        ($($function:ident $kind:ident $what:literal)*) => {$(
+            #[doc = $what]
+            #[derive(Debug)]
+            pub enum $kind {}
+
+            #[doc = $what]
+            pub fn $function() -> When<$kind> {
+                When::new(Some(OpKind::$kind))
+            }
+        )*};
+    }
+
+    kinds! {
+        open Open "Opening a file or directory that is there."
+        create Create "Opening a path at which a new regular file is made, or making one without a name."
+        read Read "Reading a file's data, at the cursor or at an offset."
+        write Write "Writing a file's data, at the cursor, at an offset or at the end."
+        sync Sync "`fsync` or `fdatasync` of a regular file."
+        sync_dir SyncDir "`fsync` or `fdatasync` of a directory."
+        sync_all SyncAll "`sync` or `syncfs`."
+        set_len SetLen "Setting a file's size."
+        metadata Metadata "`stat` and its kin, by path or by descriptor."
+        set_mode SetMode "`chmod`."
+        rename Rename "Renaming or exchanging; the path is that of either name."
+        remove Remove "Removing a name of a file."
+        remove_dir RemoveDir "Removing a directory."
+        link Link "Giving a file a further name; the path is that of either name."
+        symlink Symlink "Making a symbolic link."
+        read_link ReadLink "Reading a symbolic link."
+        create_dir CreateDir "Making a directory."
+        read_dir ReadDir "Listing a directory."
+    }
+
+    /// Any op.
+    #[derive(Debug)]
+    pub enum Any {}
+
+    /// Any op at all: `on::any().skip(9).fail(EIO)` is a device that goes away after nine calls.
+    pub fn any() -> When<Any> {
+        When::new(None)
+    }
+}
+
+/// A rule that lacks its fault. `O` is one of the types in [`on`].
+#[derive(Debug)]
+#[must_use = "nothing goes wrong until a fault is named, as in `.fail(EIO)`"]
+pub struct When<O> {
+    op: Option<OpKind>,
+    path: Pattern,
+    skip: u64,
+    take: Option<u64>,
+    kind: PhantomData<O>,
+}
+
+impl<O> When<O> {
+    fn new(op: Option<OpKind>) -> Self {
+        When { op, path: Pattern::default(), skip: 0, take: None, kind: PhantomData }
+    }
+
+    /// Only ops on paths that `pattern` fits; see [`Pattern`].
+    ///
+    /// # Panics
+    ///
+    /// Where `pattern` is not a pattern.
+    #[track_caller]
+    pub fn path(mut self, pattern: &str) -> Self {
+        self.path = Pattern::new(pattern).unwrap_or_else(|e| panic!("{e}"));
+        self
+    }
+
+    /// Lets the first `count` matching ops pass.
+    pub fn skip(mut self, count: u64) -> Self {
+        self.skip = count;
+        self
+    }
+
+    /// Faults `count` ops, then lets the rest pass. Without it the fault is for ever.
+    ///
+    /// # Panics
+    ///
+    /// Where `count` is 0: such a rule could never fire.
+    #[track_caller]
+    pub fn take(mut self, count: u64) -> Self {
+        assert!(count > 0, "`take(0)` can never fire; take at least 1, or leave the rule out");
+        self.take = Some(count);
+        self
+    }
+
+    /// The op fails with `errno` and changes nothing.
+    pub fn fail(self, errno: Errno) -> Rule {
+        self.rule(Fault::Fail(errno))
+    }
+
+    /// The op is carried out in full; the caller is told that it failed with `errno`.
+    pub fn fail_after(self, errno: Errno) -> Rule {
+        self.rule(Fault::FailAfter(errno))
+    }
+
+    fn rule(self, fault: Fault) -> Rule {
+        let When { op, path, skip, take, kind: PhantomData } = self;
+        Rule { op, path, skip, take, optional: false, fault }
+    }
+
+    #[track_caller]
+    fn short_rule(self, bytes: u64) -> Rule {
+        assert!(
+            bytes > 0,
+            "a short transfer moves at least 1 byte: 0 would mean the end of the file"
+        );
+        self.rule(Fault::Short(bytes))
+    }
+}
+
+impl When<on::Read> {
+    /// The read returns at most `bytes` bytes (at least 1). Reads of no more than that are not counted.
+    ///
+    /// # Panics
+    ///
+    /// Where `bytes` is 0: that would say that the file ends here.
+    #[track_caller]
+    pub fn short(self, bytes: u64) -> Rule {
+        self.short_rule(bytes)
+    }
+}
+
+impl When<on::Write> {
+    /// The write takes `bytes` bytes (at least 1) and says so. Writes of no more than that are not
+    /// counted.
+    ///
+    /// # Panics
+    ///
+    /// Where `bytes` is 0: no kernel answers so to a write of more.
+    #[track_caller]
+    pub fn short(self, bytes: u64) -> Rule {
+        self.short_rule(bytes)
+    }
+
+    /// The part `keep` of the write reaches the file, then the write fails with `errno`. Writes that
+    /// are no longer than the part are not counted.
+    pub fn torn(self, keep: Part, errno: Errno) -> Rule {
+        self.rule(Fault::Torn { keep, errno })
+    }
+}

@@ -1,0 +1,198 @@
+//! One rule as plain data.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::fault::Fault;
+
+macro_rules! op_kinds {
+    ($($name:ident $word:literal $what:literal)*) => {
+        /// What kind of call an engine made, as rules tell them apart.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum OpKind {
+            $(#[doc = $what] $name,)*
+        }
+
+        impl OpKind {
+            /// Every kind.
+            pub const ALL: &[OpKind] = &[$(OpKind::$name),*];
+
+            /// The word for the kind in the text of a plan.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(OpKind::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+op_kinds! {
+    Open "open" "Opening a file or directory that is there."
+    Create "create" "Opening a path at which a new regular file is made, or making one without a name."
+    Read "read" "Reading a file's data, at the cursor or at an offset."
+    Write "write" "Writing a file's data, at the cursor, at an offset or at the end."
+    Sync "sync" "`fsync` or `fdatasync` of a regular file."
+    SyncDir "sync-dir" "`fsync` or `fdatasync` of a directory."
+    SyncAll "sync-all" "`sync` or `syncfs`."
+    SetLen "set-len" "Setting a file's size."
+    Metadata "metadata" "`stat` and its kin, by path or by descriptor."
+    SetMode "set-mode" "`chmod`."
+    Rename "rename" "Renaming or exchanging; the path is that of either name."
+    Remove "remove" "Removing a name of a file."
+    RemoveDir "remove-dir" "Removing a directory."
+    Link "link" "Giving a file a further name; the path is that of either name."
+    Symlink "symlink" "Making a symbolic link."
+    ReadLink "read-link" "Reading a symbolic link."
+    CreateDir "create-dir" "Making a directory."
+    ReadDir "read-dir" "Listing a directory."
+}
+
+impl fmt::Display for OpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// When something goes wrong, and what: a line of a [`Plan`]. Made by [`on`] or from text.
+///
+/// [`Plan`]: super::Plan
+/// [`on`]: super::on
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// `None`: any kind.
+    pub(super) op: Option<OpKind>,
+    pub(super) path: Pattern,
+    pub(super) skip: u64,
+    /// `None`: for ever.
+    pub(super) take: Option<u64>,
+    pub(super) optional: bool,
+    pub(super) fault: Fault,
+}
+
+impl Rule {
+    /// It is fine if this rule never fires.
+    pub fn optional(mut self) -> Rule {
+        self.optional = true;
+        self
+    }
+
+    /// True where it is fine that the rule never fires.
+    pub fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// What the rule does.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// The kind of op that it matches; `None` for any.
+    pub fn op(&self) -> Option<OpKind> {
+        self.op
+    }
+
+    /// True where the op with the number `seen` (from 0) of those that match is one to fault.
+    pub(crate) fn is_due(&self, seen: u64) -> bool {
+        seen >= self.skip && self.take.is_none_or(|take| seen - self.skip < take)
+    }
+
+    pub(crate) fn matches(
+        &self,
+        kind: OpKind,
+        mut paths: impl Iterator<Item = impl AsRef<Path>>,
+    ) -> bool {
+        self.op.is_none_or(|op| op == kind) && paths.any(|path| self.path.matches(path.as_ref()))
+    }
+}
+
+/// Which paths: a shell pattern with `*`, `?`, `[a-z]`, `[!a-z]` and `**`.
+///
+/// A pattern without `/` is compared with the last component of a path, so `*.wal` means every such
+/// file in whichever directory, and `*` everything. A pattern with `/` is compared with the whole path
+/// relative to the root of the filesystem (or the path that a [`FaultFile`] was given); there `*` stays
+/// within one component, and `**` spans several. The root itself is `.`.
+///
+/// [`FaultFile`]: crate::FaultFile
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pattern(glob::Pattern);
+
+impl Pattern {
+    /// The pattern that `text` is.
+    ///
+    /// # Errors
+    ///
+    /// Where `text` is empty or not a pattern.
+    pub fn new(text: &str) -> Result<Pattern, Error> {
+        if text.is_empty() {
+            return Err(Error::new("an empty pattern matches nothing; write `*` for every path"));
+        }
+        glob::Pattern::new(text).map(Pattern).map_err(|e| {
+            let at = text[..e.pos.min(text.len())].chars().count() + 1;
+            Error::new(format!("`{text}` is not a path pattern: {} at its character {at}", e.msg))
+        })
+    }
+
+    /// The text of the pattern.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// True where the pattern fits `path`.
+    pub fn matches(&self, path: &Path) -> bool {
+        let options =
+            glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+        let whole = path.to_string_lossy();
+        if self.as_str().contains('/') {
+            return self.0.matches_with(&whole, options);
+        }
+        let name = path.file_name().map_or(whole, |name| name.to_string_lossy());
+        self.0.matches_with(&name, options)
+    }
+}
+
+impl Default for Pattern {
+    /// Every path.
+    fn default() -> Self {
+        Pattern(glob::Pattern::new("*").expect("`*` is a pattern"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_without_a_slash_is_about_names_and_one_with_a_slash_about_paths() {
+        for (pattern, path, expected) in [
+            ("*", "a", true),
+            ("*", "a/b", true),
+            ("*", ".", true),
+            (".", ".", true),
+            ("*.wal", "db/1.wal", true),
+            ("*.wal", "/tmp/db/1.wal", true),
+            ("*.wal", "1.wal/x", false),
+            ("db/*.wal", "db/1.wal", true),
+            ("db/*.wal", "db/old/1.wal", false),
+            ("db/*.wal", "old/db/1.wal", false),
+            ("db/**/*.wal", "db/old/1.wal", true),
+            ("**/*.wal", "1.wal", true),
+            ("[ab]?", "b1", true),
+            ("[!ab]?", "b1", false),
+            ("CURRENT", "db/CURRENT", true),
+            ("CURRENT", "db/current", false),
+        ] {
+            let found = Pattern::new(pattern).unwrap().matches(Path::new(path));
+            assert_eq!(found, expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pattern_says_where() {
+        let error = Pattern::new("a[").unwrap_err().to_string();
+        assert!(error.starts_with("`a[` is not a path pattern: "), "{error}");
+        assert!(Pattern::new("").unwrap_err().to_string().contains("write `*`"));
+    }
+}
