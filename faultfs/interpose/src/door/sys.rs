@@ -88,15 +88,14 @@ impl Stat {
         self.mode & libc::S_IFMT == kind
     }
 
-    fn of(number: i64, given: Args, into: &MaybeUninit<libc::stat>) -> Result<Self, Returned> {
-        // SAFETY: both callers pass the address of `into` for the kernel to write to, and paths
-        // that are null-terminated or the program's own, whose refusal is the program's affair.
-        let returned = unsafe { raw(number, given) };
+    /// What the kernel left in `filled`. Taken by value, after the call: a reference that was held across
+    /// it would promise the compiler that nobody writes there.
+    fn of(returned: Returned, filled: MaybeUninit<libc::stat>) -> Result<Self, Returned> {
         if returned < 0 {
             return Err(returned);
         }
         // SAFETY: the kernel has filled it in, as it returned success.
-        let stat = unsafe { into.assume_init_ref() };
+        let stat = unsafe { filled.assume_init() };
         Ok(Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
@@ -112,14 +111,19 @@ impl Stat {
 pub(crate) fn fstat(fd: c_int) -> Result<Stat, Returned> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let into = stat.as_mut_ptr().expose_provenance();
-    Stat::of(libc::SYS_fstat, args([fd as usize, into]), &stat)
+    // SAFETY: the kernel writes to `stat`, whose address was exposed.
+    let returned = unsafe { raw(libc::SYS_fstat, args([fd as usize, into])) };
+    Stat::of(returned, stat)
 }
 
 /// `fstatat` of a path at an address that the program gave.
 pub(crate) fn fstatat(dir: c_int, path: usize, flags: c_int) -> Result<Stat, Returned> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let into = stat.as_mut_ptr().expose_provenance();
-    Stat::of(libc::SYS_newfstatat, args([dir as usize, path, into, flags as usize]), &stat)
+    let given = args([dir as usize, path, into, flags as usize]);
+    // SAFETY: the kernel writes to `stat`, whose address was exposed, and reads a path that is
+    // null-terminated or the program's own, whose refusal is the program's affair.
+    Stat::of(unsafe { raw(libc::SYS_newfstatat, given) }, stat)
 }
 
 /// `fstatat` of a path of ours.
