@@ -21,6 +21,7 @@ pub mod recorder;
 pub mod session;
 pub mod trace;
 pub mod verdict;
+pub mod worker;
 
 pub use error::{Error, Result};
 pub use fs::FaultFile;

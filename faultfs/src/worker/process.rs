@@ -1,0 +1,306 @@
+//! One worker process, as its pool sees it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::Launch;
+use super::wire::{self, Hello, Said};
+use crate::verdict::{Broken, Verdict};
+
+/// How long a process may take to end after it has closed its connection.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// Bytes of standard error that are kept: the last ones.
+const OUTPUT_MAX: usize = 8 << 10;
+
+/// A running worker. Dropped, it is killed, with all of its process group, and reaped.
+pub(super) struct Process {
+    child: Child,
+    stream: UnixStream,
+    stderr: Option<ChildStderr>,
+    incoming: Vec<u8>,
+    /// Bytes at the front of `incoming` that are done with.
+    done: usize,
+    output: Vec<u8>,
+    oom_kills: u64,
+}
+
+/// What came of listening to a worker.
+pub(super) enum Heard {
+    /// It said something.
+    Said(Said),
+    /// It said nothing before the deadline.
+    Silence,
+    /// It is gone, or talks nonsense.
+    End,
+}
+
+impl Process {
+    /// Starts a worker and tells it who it is.
+    pub(super) fn start(launch: &Launch, hello: &Hello) -> io::Result<Process> {
+        let (mut stream, theirs) = UnixStream::pair()?;
+        let mut child = launch
+            .command()
+            .env(wire::VARIABLE, std::process::id().to_string())
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let stderr = child.stderr.take();
+        let mut frame = Vec::new();
+        wire::frame(&mut frame, &[&wire::encode(hello)]);
+        // Where it is gone already, that is heard when it is listened to.
+        let _ = stream.write_all(&frame);
+        let (incoming, output) = (Vec::new(), Vec::new());
+        let process =
+            Process { child, stream, stderr, incoming, done: 0, output, oom_kills: oom_kills() };
+        if let Some(stderr) = &process.stderr {
+            rustix::io::ioctl_fionbio(stderr, true)?;
+        }
+        Ok(process)
+    }
+
+    /// The process group, which holds whatever the worker starts in turn.
+    pub(super) fn group(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Hands over framed jobs. Where the worker does not take them, that is heard when it is listened to.
+    pub(super) fn send(&mut self, jobs: &[u8], limit: Duration) {
+        let _ = self.stream.set_write_timeout(Some(limit));
+        let _ = self.stream.write_all(jobs);
+    }
+
+    /// What the worker says next.
+    pub(super) fn hear(&mut self, limit: Duration) -> Heard {
+        let deadline = Instant::now() + limit;
+        loop {
+            match wire::split(&self.incoming[self.done..]).and_then(parse) {
+                Err(_) => return Heard::End,
+                Ok(Some((said, len))) => {
+                    self.done += len;
+                    return Heard::Said(said);
+                }
+                Ok(None) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.wait(left) {
+                // Even past the deadline, as after a pause of the whole machine, what is there is heard.
+                Ok(Ready { stream: false, stderr: false }) if left.is_zero() => {
+                    return Heard::Silence;
+                }
+                Ok(ready) => {
+                    if ready.stderr {
+                        self.drain_output();
+                    }
+                    if ready.stream && !self.receive() {
+                        return Heard::End;
+                    }
+                }
+                Err(_) => return Heard::End,
+            }
+        }
+    }
+
+    /// What it has written so far belongs to jobs that are answered.
+    pub(super) fn forget_output(&mut self) {
+        self.output.clear();
+    }
+
+    /// The last lines of its standard error.
+    pub(super) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output).trim_end().to_string()
+    }
+
+    /// Waits for the end of a worker that has closed its connection, and says what it died of.
+    pub(super) fn death(mut self) -> Broken {
+        let ended = self.await_end();
+        let status = self.end();
+        self.drain_output();
+        let output = self.output();
+        let oom_killed = oom_kills() > self.oom_kills;
+        let broken = match status {
+            _ if !ended => Broken::new(Verdict::Aborted, "closed its connection and did not end"),
+            Ok(status) => cause(status, &output, oom_killed),
+            Err(error) => Broken::new(Verdict::NotMeasured, format!("the worker is lost: {error}")),
+        };
+        broken.with_output(output)
+    }
+
+    fn wait(&self, limit: Duration) -> io::Result<Ready> {
+        let timeout =
+            Timespec::try_from(limit).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        let stderr = self.stderr.as_ref().map(|stderr| PollFd::new(stderr, PollFlags::IN));
+        let count = 1 + usize::from(stderr.is_some());
+        let stream = PollFd::new(&self.stream, PollFlags::IN);
+        let mut fds = [stream.clone(), stderr.unwrap_or(stream)];
+        match poll(&mut fds[..count], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |index: usize| index < count && !fds[index].revents().is_empty();
+        Ok(Ready { stream: ready(0), stderr: ready(1) })
+    }
+
+    /// Takes what is there from the connection; false at its end.
+    fn receive(&mut self) -> bool {
+        self.incoming.drain(..self.done);
+        self.done = 0;
+        let mut chunk = [0; 16 << 10];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.incoming.extend_from_slice(&chunk[..count]);
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+        }
+    }
+
+    /// Takes what is there from standard error; keeps the last of it.
+    fn drain_output(&mut self) {
+        let Some(stderr) = &mut self.stderr else { return };
+        let mut chunk = [0; OUTPUT_MAX];
+        // A worker that writes without end is not waited for: the deadline is looked at in between.
+        for _ in 0..16 {
+            match stderr.read(&mut chunk) {
+                Ok(0) => return self.stderr = None,
+                Ok(count) => {
+                    self.output.extend_from_slice(&chunk[..count]);
+                    let excess = self.output.len().saturating_sub(OUTPUT_MAX);
+                    self.output.drain(..excess);
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// True once the process has ended; it is not yet reaped, so its number is still its own.
+    fn await_end(&self) -> bool {
+        let deadline = Instant::now() + END_LIMIT;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let mut pause = Duration::from_micros(50);
+        while Instant::now() < deadline {
+            if !matches!(waitid(WaitId::Pid(self.group()), options), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+        false
+    }
+
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(self.group(), Signal::KILL);
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Reaped already: its number may be another's by now.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.end();
+        }
+    }
+}
+
+struct Ready {
+    stream: bool,
+    stderr: bool,
+}
+
+fn parse(message: Option<(&[u8], usize)>) -> io::Result<Option<(Said, usize)>> {
+    message.map(|(message, len)| Said::parse(message).map(|said| (said, len))).transpose()
+}
+
+/// What a process died of: see the table in the module's documentation.
+fn cause(status: ExitStatus, output: &str, oom_killed: bool) -> Broken {
+    let signal = |number| Signal::from_named_raw(number);
+    let (verdict, message) = match status.signal().map(|number| (number, signal(number))) {
+        Some((_, Some(Signal::SEGV))) => (Verdict::Faulted, "segmentation fault".into()),
+        Some((_, Some(Signal::BUS))) => (Verdict::Faulted, "bus error".into()),
+        Some((_, Some(Signal::ABORT))) if reports_failed_allocation(output) => {
+            (Verdict::OutOfMemory, "an allocation failed".into())
+        }
+        Some((_, Some(Signal::ABORT))) if output.contains("has overflowed its stack") => {
+            (Verdict::Aborted, "stack overflow".into())
+        }
+        Some((_, Some(Signal::ABORT))) => (Verdict::Aborted, "abort".into()),
+        Some((_, Some(Signal::KILL))) if oom_killed => {
+            (Verdict::OutOfMemory, "killed by the kernel for want of memory".into())
+        }
+        Some((_, Some(Signal::KILL))) => {
+            (Verdict::NotMeasured, "the worker was killed by somebody else".into())
+        }
+        Some((number, _)) => (Verdict::Aborted, format!("killed by signal {number}")),
+        None => (Verdict::Aborted, format!("ended in the middle of a check, {status}")),
+    };
+    Broken::new(verdict, message)
+}
+
+/// True where std or C++ says that it aborts for want of memory. How much was asked for is in the output;
+/// it may differ from run to run.
+fn reports_failed_allocation(output: &str) -> bool {
+    let by_std = |line: &str| {
+        let bytes = line.strip_prefix("memory allocation of ")?.strip_suffix(" bytes failed")?;
+        bytes.parse::<u64>().ok()
+    };
+    let is_report = |line: &str| by_std(line).is_some() || line.contains("std::bad_alloc");
+    output.lines().map(str::trim_end).any(is_report)
+}
+
+/// How often the kernel has killed for want of memory since it was started, cgroups included.
+fn oom_kills() -> u64 {
+    let counts = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let count = counts.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(raw: i32, output: &str, oom_killed: bool) -> (Verdict, String) {
+        let broken = cause(ExitStatus::from_raw(raw), output, oom_killed);
+        (broken.verdict(), broken.message().to_string())
+    }
+
+    #[test]
+    fn each_death_has_its_own_verdict() {
+        let failed = "log\nmemory allocation of 4096 bytes failed\n";
+        let overflow = "\nthread 'main' (1) has overflowed its stack\nfatal runtime error";
+        for (raw, output, oom_killed, expected, message) in [
+            (6, "", false, Verdict::Aborted, "abort"),
+            (6, failed, false, Verdict::OutOfMemory, "an allocation failed"),
+            (6, "memory allocation of x bytes failed", false, Verdict::Aborted, "abort"),
+            (6, overflow, false, Verdict::Aborted, "stack overflow"),
+            (7, failed, false, Verdict::Faulted, "bus error"),
+            (9, "", true, Verdict::OutOfMemory, "killed by the kernel for want of memory"),
+            (9, failed, false, Verdict::NotMeasured, "the worker was killed by somebody else"),
+            (11, "", true, Verdict::Faulted, "segmentation fault"),
+            (4, "", false, Verdict::Aborted, "killed by signal 4"),
+            (3 << 8, "", false, Verdict::Aborted, "ended in the middle of a check, exit status: 3"),
+        ] {
+            assert_eq!(
+                verdict(raw, output, oom_killed),
+                (expected, message.into()),
+                "{raw} {output}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cpp_exception_for_want_of_memory_is_known() {
+        let output =
+            "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  x\n";
+        assert_eq!(verdict(6, output, false).0, Verdict::OutOfMemory);
+    }
+}

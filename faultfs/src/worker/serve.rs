@@ -1,0 +1,197 @@
+//! The worker's side.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::process::{Resource, Rlimit, Signal, getppid, setrlimit};
+
+use super::wire::{self, Hello, Said};
+use super::{Reply, Role};
+use crate::verdict::{Broken, Verdict};
+
+/// Who this process is, where it is a worker; `None` where it is not.
+///
+/// The first call of a worker's life waits for its pool to say so, and takes the place of its standard
+/// input: what the worker reads there afterwards is empty. From then on the worker dies with its pool,
+/// and writes no core file.
+pub fn current() -> Option<&'static Role> {
+    static WORKER: OnceLock<Option<Role>> = OnceLock::new();
+    let join = || {
+        let hello = join().unwrap_or_else(|error| {
+            eprintln!("faultfs: this process was started as a worker, but {error}");
+            std::process::exit(1);
+        })?;
+        *lock(&MEMORY_LIMIT) = hello.memory_limit;
+        Some(hello.role)
+    };
+    WORKER.get_or_init(join).as_ref()
+}
+
+/// Answers jobs for the rest of the process's life: calls `check` with each, in the order in which they
+/// were given, and sends back what it returns. A panic becomes [`Verdict::Panicked`] and ends the worker,
+/// as its memory may be in any state; the pool starts another.
+///
+/// Ends the process when the pool has no more jobs. Destructors of the caller do not run.
+///
+/// # Panics
+///
+/// In a process that is not a worker ([`current`] is `None`), and when called twice.
+#[track_caller]
+pub fn serve(mut check: impl FnMut(&[u8]) -> Reply) -> ! {
+    let stream = lock(&STREAM).take().expect("serve: ask worker::current() first, and serve once");
+    panic::set_hook(Box::new(note_panic));
+    if let Some(bytes) = *lock(&MEMORY_LIMIT) {
+        limit_memory(bytes);
+    }
+    SERVING.set(true);
+    match answer_all(&stream, &mut check) {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("faultfs: a worker lost its pool: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+static STREAM: Mutex<Option<UnixStream>> = Mutex::new(None);
+static MEMORY_LIMIT: Mutex<Option<u64>> = Mutex::new(None);
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Finds the pool that started this process, if one did.
+fn join() -> io::Result<Option<Hello>> {
+    let Some(parent) = std::env::var_os(wire::VARIABLE) else { return Ok(None) };
+    let is_parent = || getppid().is_some_and(|p| p.as_raw_nonzero().to_string().as_str() == parent);
+    if !is_parent() {
+        return Ok(None);
+    }
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if !is_parent() {
+        return Err(io::Error::other("the process that started it is gone"));
+    }
+    // With a limit of 0 a core may still be piped to a program; the kernel takes 1 for "not at all".
+    setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) })?;
+    let stdin = io::stdin();
+    let stream = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    let hello = match read_message(&stream)? {
+        Some(message) => wire::decode(&message)?,
+        None => return Err(io::Error::other("its pool has nothing for it to do")),
+    };
+    *lock(&STREAM) = Some(stream);
+    Ok(Some(hello))
+}
+
+/// One message, reading no further; `None` at the end of the stream.
+fn read_message(mut stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
+    let mut len = [0; 4];
+    match stream.read_exact(&mut len) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let mut message = vec![0; u32::from_le_bytes(len) as usize];
+    stream.read_exact(&mut message)?;
+    Ok(Some(message))
+}
+
+/// Private memory from now on: what there is, and `bytes` more.
+fn limit_memory(bytes: u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let now =
+        status.lines().find_map(|line| line.strip_prefix("VmData:")?.split_whitespace().next());
+    let now: u64 = now.and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    let limit = Some((now << 10).saturating_add(bytes));
+    if let Err(error) = setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit }) {
+        eprintln!("faultfs: a worker runs without a memory limit: {error}");
+    }
+}
+
+fn answer_all(mut stream: &UnixStream, check: &mut dyn FnMut(&[u8]) -> Reply) -> io::Result<()> {
+    let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
+    let mut chunk = vec![0; 64 << 10];
+    Said::Ready.frame(&mut outgoing);
+    stream.write_all(&outgoing)?;
+    loop {
+        let mut done = 0;
+        while let Some((job, len)) = wire::split(&incoming[done..])? {
+            let reply = answer(job, check);
+            let panicked = matches!(&reply, Err(broken) if broken.verdict() == Verdict::Panicked);
+            outgoing.clear();
+            Said::Done(reply).frame(&mut outgoing);
+            stream.write_all(&outgoing)?;
+            if panicked {
+                // At once: exit handlers of a library in an unknown state could do anything.
+                rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)?;
+            }
+            done += len;
+        }
+        incoming.drain(..done);
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => incoming.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn answer(job: &[u8], check: &mut dyn FnMut(&[u8]) -> Reply) -> Reply {
+    let result = panic::catch_unwind(AssertUnwindSafe(|| check(job)));
+    let panics = std::mem::take(&mut *lock(&PANICS));
+    match result {
+        Ok(reply @ Err(_)) => reply,
+        // The check may have caught a panic of its own thread and made something of it; one that ended
+        // a thread of the engine it may not even have noticed.
+        Ok(reply) => match panics.into_iter().find(|panic| !panic.serving) {
+            Some(panic) => Err(Broken::new(Verdict::Panicked, panic.text)),
+            None => reply,
+        },
+        Err(payload) => {
+            let noted =
+                panics.into_iter().rev().find(|panic| panic.serving).map(|panic| panic.text);
+            // `resume_unwind` passes the hook by.
+            let text = noted.unwrap_or_else(|| payload_text(&*payload).to_string());
+            Err(Broken::new(Verdict::Panicked, text))
+        }
+    }
+}
+
+struct Panic {
+    /// It was on the thread that serves.
+    serving: bool,
+    text: String,
+}
+
+static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
+/// Enough to find the one that counts.
+const PANICS_MAX: usize = 64;
+
+thread_local! {
+    static SERVING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn note_panic(info: &PanicHookInfo<'_>) {
+    let location = info.location().map_or(String::new(), |at| format!(", at {at}"));
+    let mut text = format!("{}{location}", payload_text(info.payload()));
+    let serving = SERVING.get();
+    if !serving && let Some(name) = std::thread::current().name() {
+        text = format!("thread {name}: {text}");
+    }
+    // For a panic that turns into an abort: its standard error is all that is left of it.
+    eprintln!("panicked: {text}");
+    let mut panics = lock(&PANICS);
+    if panics.len() < PANICS_MAX {
+        panics.push(Panic { serving, text });
+    }
+}
+
+fn payload_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
+}
