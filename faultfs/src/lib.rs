@@ -12,6 +12,7 @@ pub mod errno;
 mod error;
 pub mod fault;
 pub mod file;
+pub mod folder;
 pub mod fs;
 mod injector;
 pub mod model;
@@ -24,5 +25,5 @@ pub mod verdict;
 pub mod worker;
 
 pub use error::{Error, Result};
-pub use fs::FaultFile;
+pub use fs::{FaultFile, FaultFs};
 pub use injector::{Call, Injection, Injector};

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use crate::disk::Disk;
 use crate::op::{Bytes, Ino, Op};
-use crate::trace::{Mark, Outcome, Record, Site, Stamp, Trace};
+use crate::trace::{Injected, Mark, Outcome, Record, Site, Stamp, Trace};
 
 /// Bytes of written data that a recorder keeps unless told otherwise: 1 GiB.
 pub const DATA_BYTES_MAX: u64 = 1 << 30;
@@ -103,6 +103,12 @@ impl Recorder {
         self.trace.marks.push((stamp, mark));
     }
 
+    /// A fault is injected into `call` because of `rule`.
+    pub fn injected(&mut self, call: impl Into<String>, rule: impl Into<String>) {
+        let stamp = self.next_stamp();
+        self.trace.injected.push(Injected { at: stamp, call: call.into(), rule: rule.into() });
+    }
+
     /// Something was asked that the trace cannot hold; the run becomes `not-measured`. Said once.
     pub fn unmodelled(&mut self, what: impl Into<String>) {
         let what = what.into();
@@ -114,6 +120,13 @@ impl Recorder {
     /// The trace so far.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// The trace so far. A new recording starts on what is there now, all of it durable; ops that have
+    /// not ended belong to the trace that is taken, and never end.
+    pub fn take(&mut self) -> Trace {
+        let next = Recorder::new(self.live.clone()).data_bytes_max(self.data_bytes_max);
+        std::mem::replace(self, next).trace
     }
 
     /// The finished trace of `subject`.

@@ -111,6 +111,17 @@ impl Marks {
     }
 }
 
+/// A fault that was injected, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Injected {
+    /// When it was decided.
+    pub at: Stamp,
+    /// The call in words: `sync db/1.wal`.
+    pub call: String,
+    /// The text of the rule.
+    pub rule: String,
+}
+
 /// A recorded run.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Trace {
@@ -122,6 +133,8 @@ pub struct Trace {
     pub ops: Vec<Record>,
     /// The marks in order.
     pub marks: Vec<(Stamp, Mark)>,
+    /// The faults that were injected, in order.
+    pub injected: Vec<Injected>,
     /// What the door saw and cannot model, and bounds that were hit. Not empty: the run is
     /// `not-measured`.
     pub unmodelled: Vec<String>,

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::storage::Storage;
 use crate::errno::Errno;
 use crate::injector::{Call, Injection, Injector};
+use crate::op::SyncKind;
 use crate::plan::OpKind;
 
 /// A file whose reads, writes and syncs may go wrong, around a [`std::fs::File`] or around anything
@@ -59,22 +61,45 @@ pub struct FaultFile<F = std::fs::File> {
 struct Door {
     injector: Injector,
     path: Box<Path>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
-/// What is left of a call that a fault cut short: how many bytes are moved, and the error that is
-/// returned in place of the result.
-struct Cut {
+/// What a recorded file knows about its own calls, and is told of their faults.
+pub(super) trait Witness: Send + Sync {
+    /// The kind of a call: the sync of a directory is one of its own.
+    fn kind(&self, kind: OpKind) -> OpKind;
+
+    /// Where a read or write goes.
+    fn offset(&self, kind: OpKind, at: Option<u64>) -> Option<u64>;
+
+    /// A fault is about to be injected.
+    fn injected(&self, call: &Call<'_>, injection: &Injection);
+
+    /// A sync failed before its effect.
+    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: &'static Location<'static>);
+}
+
+/// What is left of a call that a fault cut short: how many bytes are moved (1 for a call that moves
+/// none and is carried out), and the error that is returned in place of the result.
+pub(super) struct Cut {
     len: usize,
     errno: Option<Errno>,
 }
 
 impl Cut {
-    /// The end of a call that moves no data: `act` is done unless the fault comes before the effect.
-    fn apply<T>(self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    /// The error of a call that is not carried out.
+    pub(super) fn before(&self) -> io::Result<()> {
         match self.errno {
-            None => act(),
             Some(errno) if self.len == 0 => Err(errno.into()),
-            Some(errno) => act().and(Err(errno.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the caller is told of a call that was carried out.
+    pub(super) fn after<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        match self.errno {
+            Some(errno) => done.and(Err(errno.into())),
+            None => done,
         }
     }
 }
@@ -88,8 +113,24 @@ impl<F> FaultFile<F> {
     /// A file whose calls are judged by `injector`; `path` is what the rules of its plan compare with
     /// their patterns.
     pub fn armed(inner: F, injector: &Injector, path: impl AsRef<Path>) -> Self {
-        let door = Door { injector: injector.clone(), path: path.as_ref().into() };
-        FaultFile { inner, door: Some(Arc::new(door)) }
+        let (injector, path) = (injector.clone(), path.as_ref().into());
+        FaultFile { inner, door: Some(Arc::new(Door { injector, path, witness: None })) }
+    }
+
+    /// A file that is told of its faults.
+    pub(super) fn witnessed(
+        witness: Arc<dyn Witness>,
+        inner: F,
+        injector: &Injector,
+        path: PathBuf,
+    ) -> Self {
+        let (injector, path) = (injector.clone(), path.into());
+        FaultFile { inner, door: Some(Arc::new(Door { injector, path, witness: Some(witness) })) }
+    }
+
+    /// Another file behind the same door.
+    pub(super) fn with_inner(&self, inner: F) -> Self {
+        FaultFile { inner, door: self.door.clone() }
     }
 
     /// What it wraps. Calls on it pass the faults by.
@@ -109,9 +150,18 @@ impl<F> FaultFile<F> {
 
     /// What goes wrong with a call. The usual answer, nothing, takes one or two comparisons.
     #[inline]
-    fn cut(&self, kind: OpKind, offset: Option<u64>, len: usize) -> Option<Cut> {
+    pub(super) fn cut(&self, kind: OpKind, at: Option<u64>, len: usize) -> Option<Cut> {
         match &self.door {
-            Some(door) if door.injector.is_armed() => door.cut(kind, offset, len),
+            Some(door) if door.injector.is_armed() => door.cut(kind, at, len),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn cut_sync(&self, kind: SyncKind) -> Option<Cut> {
+        match &self.door {
+            Some(door) if door.injector.is_armed() => door.cut_sync(kind, Location::caller()),
             _ => None,
         }
     }
@@ -119,13 +169,29 @@ impl<F> FaultFile<F> {
 
 impl Door {
     #[cold]
-    fn cut(&self, kind: OpKind, offset: Option<u64>, len: usize) -> Option<Cut> {
+    fn cut(&self, kind: OpKind, at: Option<u64>, len: usize) -> Option<Cut> {
+        let (kind, offset) = match &self.witness {
+            Some(witness) => (witness.kind(kind), witness.offset(kind, at)),
+            None => (kind, at),
+        };
         let call = Call { offset, len: len as u64, ..Call::new(kind, &self.path) };
-        let Injection { fault, .. } = self.injector.decide(&call)?;
+        let injection = self.injector.decide(&call)?;
+        if let Some(witness) = &self.witness {
+            witness.injected(&call, &injection);
+        }
         // A call that moves no data has one thing to do, and does it or not.
         let whole = if matches!(kind, OpKind::Read | OpKind::Write) { len } else { 1 };
-        let (len, errno) = fault.cut(offset, whole);
+        let (len, errno) = injection.fault.cut(offset, whole);
         Some(Cut { len, errno })
+    }
+
+    #[cold]
+    fn cut_sync(&self, kind: SyncKind, caller: &'static Location<'static>) -> Option<Cut> {
+        let cut = self.cut(OpKind::Sync, None, 0)?;
+        if let (0, Some(errno), Some(witness)) = (cut.len, cut.errno, &self.witness) {
+            witness.sync_failed(kind, errno, caller);
+        }
+        Some(cut)
     }
 }
 
@@ -135,35 +201,49 @@ impl<F: Storage> FaultFile<F> {
     pub fn size(&self) -> io::Result<u64> {
         match self.cut(OpKind::Metadata, None, 0) {
             None => self.inner.size(),
-            Some(cut) => cut.apply(|| self.inner.size()),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.size())
+            }
         }
     }
 
     /// Sets the size in bytes. This corresponds to [`std::fs::File::set_len`].
     #[inline]
+    #[track_caller]
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        let asked = usize::try_from(len).unwrap_or(usize::MAX);
-        match self.cut(OpKind::SetLen, None, asked) {
+        match self.cut(OpKind::SetLen, None, usize::try_from(len).unwrap_or(usize::MAX)) {
             None => self.inner.set_len(len),
-            Some(cut) => cut.apply(|| self.inner.set_len(len)),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.set_len(len))
+            }
         }
     }
 
     /// Makes data and metadata durable. This corresponds to [`std::fs::File::sync_all`].
     #[inline]
+    #[track_caller]
     pub fn sync_all(&self) -> io::Result<()> {
-        match self.cut(OpKind::Sync, None, 0) {
+        match self.cut_sync(SyncKind::All) {
             None => self.inner.sync_all(),
-            Some(cut) => cut.apply(|| self.inner.sync_all()),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.sync_all())
+            }
         }
     }
 
     /// Makes data durable. This corresponds to [`std::fs::File::sync_data`].
     #[inline]
+    #[track_caller]
     pub fn sync_data(&self) -> io::Result<()> {
-        match self.cut(OpKind::Sync, None, 0) {
+        match self.cut_sync(SyncKind::Data) {
             None => self.inner.sync_data(),
-            Some(cut) => cut.apply(|| self.inner.sync_data()),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.sync_data())
+            }
         }
     }
 }
@@ -173,14 +253,17 @@ impl<F: Storage> Storage for FaultFile<F> {
         self.size()
     }
 
+    #[track_caller]
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.set_len(len)
     }
 
+    #[track_caller]
     fn sync_all(&self) -> io::Result<()> {
         self.sync_all()
     }
 
+    #[track_caller]
     fn sync_data(&self) -> io::Result<()> {
         self.sync_data()
     }
@@ -191,7 +274,10 @@ impl FaultFile {
     pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
         match self.cut(OpKind::Metadata, None, 0) {
             None => self.inner.metadata(),
-            Some(cut) => cut.apply(|| self.inner.metadata()),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.metadata())
+            }
         }
     }
 
@@ -199,7 +285,10 @@ impl FaultFile {
     pub fn set_permissions(&self, permissions: std::fs::Permissions) -> io::Result<()> {
         match self.cut(OpKind::SetMode, None, 0) {
             None => self.inner.set_permissions(permissions),
-            Some(cut) => cut.apply(|| self.inner.set_permissions(permissions)),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.inner.set_permissions(permissions))
+            }
         }
     }
 
@@ -403,12 +492,8 @@ fn progress(wrote: io::Result<usize>) -> io::Result<usize> {
 
 #[cold]
 fn cut_read(inner: &mut impl Read, buf: &mut [u8], cut: Cut) -> io::Result<usize> {
-    let Cut { len, errno } = cut;
-    match errno {
-        None => inner.read(&mut buf[..len]),
-        Some(errno) if len == 0 => Err(errno.into()),
-        Some(errno) => inner.read(&mut buf[..len]).and(Err(errno.into())),
-    }
+    cut.before()?;
+    cut.after(inner.read(&mut buf[..cut.len]))
 }
 
 #[cold]

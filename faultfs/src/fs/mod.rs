@@ -1,7 +1,26 @@
 //! The typed door: files and filesystems that an engine is written against.
+//!
+//! [`FaultFs`] is a filesystem, in memory or on a folder; [`FaultFile`] a file of it, or anything of
+//! yours that reads and writes.
 
+mod dirs;
+mod faultfs;
 mod file;
+mod folder;
+mod handle;
+mod metadata;
+mod names;
+mod options;
+mod path;
+mod shared;
 mod storage;
 
+pub use faultfs::FaultFs;
 pub use file::FaultFile;
+pub use handle::FsFile;
+pub use metadata::{DirEntry, FileType, Metadata, ReadDir};
+pub use options::OpenOptions;
 pub use storage::Storage;
+
+/// A file of a [`FaultFs`].
+pub type File = FaultFile<FsFile>;

@@ -1,0 +1,351 @@
+//! An open file of a `FaultFs`, without its faults.
+
+use std::fmt;
+use std::fs::Permissions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::file::{FaultFile, Witness};
+use super::folder::Stat;
+use super::metadata::Metadata;
+use super::options::OpenOptions;
+use super::shared::{Caller, Shared, State, outcome};
+use super::storage::Storage;
+use crate::disk::Content;
+use crate::errno::{EBADF, EINVAL, EISDIR, Errno};
+use crate::injector::{Call, Injection};
+use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
+use crate::plan::OpKind;
+use crate::trace::Outcome;
+
+/// An open file of a [`FaultFs`], as the inside of a [`File`]: it records what is asked of it.
+///
+/// A handle keeps its file, whatever becomes of the names: it can be renamed, replaced and removed.
+///
+/// [`FaultFs`]: super::FaultFs
+/// [`File`]: super::File
+#[derive(Clone)]
+pub struct FsFile(Arc<Open>);
+
+/// An open file description: shared by the clones of a handle.
+struct Open {
+    shared: Arc<Shared>,
+    ino: Ino,
+    options: OpenOptions,
+    is_dir: bool,
+    /// Read and set under the lock of the filesystem only.
+    cursor: AtomicU64,
+    /// The open file of a real folder.
+    real: Option<std::fs::File>,
+}
+
+impl FsFile {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        state: &State,
+        ino: Ino,
+        options: OpenOptions,
+        real: Option<std::fs::File>,
+    ) -> FsFile {
+        let is_dir = state.disk().entries(ino).is_some();
+        let (shared, cursor) = (shared.clone(), AtomicU64::new(0));
+        FsFile(Arc::new(Open { shared, ino, options, is_dir, cursor, real }))
+    }
+
+    /// The inode that is open.
+    pub fn ino(&self) -> Ino {
+        self.0.ino
+    }
+
+    pub(super) fn is_dir(&self) -> bool {
+        self.0.is_dir
+    }
+
+    /// True where it was opened by a clone of the filesystem that `shared` belongs to.
+    pub(super) fn belongs_to(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.0.shared, shared)
+    }
+
+    pub(super) fn real(&self) -> Option<&std::fs::File> {
+        self.0.real.as_ref()
+    }
+
+    pub(super) fn witness(&self) -> Arc<dyn Witness> {
+        self.0.clone()
+    }
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        let open = &*self.0;
+        let state = open.shared.lock();
+        let inode = state.disk().get(open.ino).expect("an open file has an inode");
+        let metadata = Metadata::of(open.ino, inode);
+        match &open.real {
+            None => Ok(metadata),
+            Some(real) => Ok(metadata.updated(&Stat::of(real)?)),
+        }
+    }
+
+    #[track_caller]
+    fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        let open = &*self.0;
+        let mode = permissions.mode() & 0o7777;
+        let mut state = open.shared.lock();
+        let started = state.start(Location::caller(), Op::SetMode { ino: open.ino, mode });
+        let done = open.real.as_ref().map_or(Ok(()), |real| real.set_permissions(permissions));
+        state.end(started, outcome(&done));
+        done
+    }
+}
+
+impl Open {
+    fn content<'a>(&self, state: &'a State) -> io::Result<&'a Content> {
+        state.disk().content(self.ino).ok_or(EISDIR.into())
+    }
+
+    fn cursor(&self) -> u64 {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
+    /// Where a write goes: `at`, or the cursor; with `O_APPEND` the end of the file, always.
+    fn write_offset(&self, state: &State, at: Option<u64>) -> io::Result<u64> {
+        match self.options.append {
+            true => Ok(self.content(state)?.len()),
+            false => Ok(at.unwrap_or_else(|| self.cursor())),
+        }
+    }
+
+    /// What the kernel refuses before it looks at the file.
+    fn check_range(&self, allowed: bool, at: Option<u64>, len: usize) -> Result<(), Errno> {
+        let offset = at.unwrap_or_else(|| self.cursor());
+        if i64::try_from(offset).is_err() {
+            return Err(EINVAL);
+        }
+        if !allowed {
+            return Err(EBADF);
+        }
+        let end = offset.checked_add(len as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            return Err(EINVAL);
+        }
+        let whole_sectors = offset.is_multiple_of(SECTOR) && (len as u64).is_multiple_of(SECTOR);
+        if self.options.direct && !whole_sectors { Err(EINVAL) } else { Ok(()) }
+    }
+
+    fn read(&self, buf: &mut [u8], at: Option<u64>) -> io::Result<usize> {
+        let state = self.shared.lock();
+        self.check_range(self.options.read, at, buf.len())?;
+        let count = match (self.real.as_ref(), at) {
+            (None, _) => self.content(&state)?.read_at(buf, at.unwrap_or_else(|| self.cursor())),
+            (Some(real), Some(at)) => real.read_at(buf, at)?,
+            (Some(mut real), None) => real.read(buf)?,
+        };
+        if at.is_none() {
+            self.cursor.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
+
+    fn write(&self, data: &[u8], at: Option<u64>, caller: Caller) -> io::Result<usize> {
+        let mut state = self.shared.lock();
+        self.check_range(self.options.writes(), at, data.len())?;
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let offset = self.write_offset(&state, at)?;
+        let OpenOptions { direct, sync, .. } = self.options;
+        let op = Op::Write { ino: self.ino, offset, data: Bytes::new(data), direct, sync };
+        let started = state.start(caller, op);
+        let wrote = match (self.real.as_ref(), at) {
+            (None, _) => Ok(data.len()),
+            (Some(real), Some(at)) => real.write_at(data, at),
+            (Some(mut real), None) => real.write(data),
+        };
+        let outcome = match &wrote {
+            Ok(count) if *count < data.len() => Outcome::Short(*count as u64),
+            other => outcome(other),
+        };
+        state.end(started, outcome);
+        if let (Ok(count), None) = (&wrote, at) {
+            self.cursor.store(offset + *count as u64, Ordering::Relaxed);
+        }
+        wrote
+    }
+
+    fn seek(&self, to: SeekFrom) -> io::Result<u64> {
+        // Positions in a directory mean something else on every filesystem.
+        if self.is_dir {
+            return Err(EINVAL.into());
+        }
+        let state = self.shared.lock();
+        let position = match (self.real.as_ref(), to) {
+            (Some(mut real), _) => real.seek(to)?,
+            (None, SeekFrom::Start(offset)) => offset,
+            (None, SeekFrom::End(by)) => add(self.content(&state)?.len(), by)?,
+            (None, SeekFrom::Current(by)) => add(self.cursor(), by)?,
+        };
+        if i64::try_from(position).is_err() {
+            return Err(EINVAL.into());
+        }
+        self.cursor.store(position, Ordering::Relaxed);
+        Ok(position)
+    }
+
+    fn set_len(&self, len: u64, caller: Caller) -> io::Result<()> {
+        if i64::try_from(len).is_err() {
+            let message = "a file has at most 2^63 - 1 bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let mut state = self.shared.lock();
+        if !self.options.writes() {
+            return Err(EINVAL.into());
+        }
+        let started = state.start(caller, Op::SetLen { ino: self.ino, len });
+        let done = self.real.as_ref().map_or(Ok(()), |real| real.set_len(len));
+        state.end(started, outcome(&done));
+        done
+    }
+
+    fn sync(&self, kind: SyncKind, caller: Caller) -> io::Result<()> {
+        let op = Op::Sync { ino: self.ino, kind };
+        self.shared.sync(op, caller, |_| match (&self.real, kind) {
+            (None, _) => Ok(()),
+            (Some(real), SyncKind::All) => real.sync_all(),
+            (Some(real), SyncKind::Data) => real.sync_data(),
+        })
+    }
+}
+
+fn add(position: u64, by: i64) -> io::Result<u64> {
+    position.checked_add_signed(by).ok_or(EINVAL.into())
+}
+
+impl Witness for Open {
+    fn kind(&self, kind: OpKind) -> OpKind {
+        match kind {
+            OpKind::Sync if self.is_dir => OpKind::SyncDir,
+            kind => kind,
+        }
+    }
+
+    fn offset(&self, kind: OpKind, at: Option<u64>) -> Option<u64> {
+        match kind {
+            OpKind::Read => Some(at.unwrap_or_else(|| self.cursor())),
+            OpKind::Write => self.write_offset(&self.shared.lock(), at).ok(),
+            _ => None,
+        }
+    }
+
+    fn injected(&self, call: &Call<'_>, injection: &Injection) {
+        self.shared.lock().note(call, injection);
+    }
+
+    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: Caller) {
+        let op = Op::Sync { ino: self.ino, kind };
+        self.shared.lock().note_failed(caller, op, errno);
+    }
+}
+
+impl fmt::Debug for FsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Open { ino, options, .. } = &*self.0;
+        f.debug_struct("FsFile").field("ino", ino).field("options", options).finish_non_exhaustive()
+    }
+}
+
+impl Storage for FsFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    #[track_caller]
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len, Location::caller())
+    }
+
+    #[track_caller]
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync(SyncKind::All, Location::caller())
+    }
+
+    #[track_caller]
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync(SyncKind::Data, Location::caller())
+    }
+}
+
+impl FileExt for FsFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read(buf, Some(offset))
+    }
+
+    #[track_caller]
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write(buf, Some(offset), Location::caller())
+    }
+}
+
+macro_rules! streams {
+    ($($file:ty),*) => {$(
+        impl Read for $file {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                self.0.read(buf, None)
+            }
+        }
+
+        impl Write for $file {
+            #[track_caller]
+            fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+                self.0.write(buf, None, Location::caller())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        impl Seek for $file {
+            fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+    )*};
+}
+
+streams!(FsFile, &FsFile);
+
+impl FaultFile<FsFile> {
+    /// Attributes of the file. This corresponds to [`std::fs::File::metadata`].
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        match self.cut(OpKind::Metadata, None, 0) {
+            None => self.get_ref().metadata(),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.get_ref().metadata())
+            }
+        }
+    }
+
+    /// Sets the permission bits. This corresponds to [`std::fs::File::set_permissions`].
+    ///
+    /// # After a crash
+    ///
+    /// `sync_data` does not cover the bits, `sync_all` does.
+    #[track_caller]
+    pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        match self.cut(OpKind::SetMode, None, 0) {
+            None => self.get_ref().set_permissions(permissions),
+            Some(cut) => {
+                cut.before()?;
+                cut.after(self.get_ref().set_permissions(permissions))
+            }
+        }
+    }
+
+    /// A second handle that shares the cursor. This corresponds to [`std::fs::File::try_clone`].
+    pub fn try_clone(&self) -> io::Result<FaultFile<FsFile>> {
+        Ok(self.with_inner(self.get_ref().clone()))
+    }
+}

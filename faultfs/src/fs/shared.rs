@@ -1,0 +1,231 @@
+//! What the clones of a `FaultFs` and its open files share, and the one way in which an op happens.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use super::folder::Folder;
+use super::names::Names;
+use super::path::Roots;
+use crate::disk::Disk;
+use crate::errno::Errno;
+use crate::injector::{Call, Injection, Injector};
+use crate::op::{Ino, Op};
+use crate::recorder::{OpId, Recorder};
+use crate::trace::{Outcome, Site, Trace};
+
+/// Where a call was written.
+pub(super) type Caller = &'static Location<'static>;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) injector: Injector,
+    pub(super) roots: Roots,
+    /// `None`: in memory only.
+    pub(super) folder: Option<Folder>,
+}
+
+/// Behind the lock: the record, whose live disk is the filesystem in memory and the picture of a folder.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) recorder: Recorder,
+    /// Files that were made without a name and have had none yet: only these may get a first one.
+    pub(super) unnamed: BTreeSet<Ino>,
+    /// How many traces were taken: an op that started before one does not end after it.
+    traces_taken: u64,
+    threads: HashMap<ThreadId, u32>,
+    sites: BTreeMap<&'static str, Arc<str>>,
+}
+
+/// A started op, and the recording that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    id: OpId,
+    traces_taken: u64,
+}
+
+impl Shared {
+    pub(super) fn new(base: Disk, roots: Roots, folder: Option<Folder>) -> Shared {
+        let state = State {
+            recorder: Recorder::new(base),
+            unnamed: BTreeSet::new(),
+            traces_taken: 0,
+            threads: HashMap::new(),
+            sites: BTreeMap::new(),
+        };
+        Shared { state: Mutex::new(state), injector: Injector::default(), roots, folder }
+    }
+
+    /// Ops are serialised by this lock, across the call on the folder too, so that the order of the
+    /// stamps is the order of the effects. Syncs let go of it while the folder syncs.
+    ///
+    /// A workload that panics is a finding, not the end: nothing here is left half done by one.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One call: judged by the injector, carried out, recorded.
+    ///
+    /// `asked` is what the picture says of it: the op it becomes, nothing to record, or the error.
+    /// `real` does it on the folder, and what the folder says is what the caller hears; its value is
+    /// `None` in memory.
+    pub(super) fn step<T>(
+        &self,
+        state: &mut State,
+        call: &Call<'_>,
+        caller: Caller,
+        asked: io::Result<Option<Op>>,
+        real: impl FnOnce(&Folder) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let asked = match asked {
+            // Not a kernel's error, but misuse: the path leads out of the filesystem.
+            Err(e) if e.raw_os_error().is_none() => return Err(e),
+            asked => asked,
+        };
+        let then = self.judge(state, call, caller, || asked.as_ref().ok()?.clone())?;
+        let done = match &self.folder {
+            None => asked.map(|op| {
+                if let Some(op) = op {
+                    let started = state.start(caller, op);
+                    state.end(started, Outcome::Done);
+                }
+                None
+            }),
+            Some(folder) => state.carry_out(call, caller, asked, || real(folder)).map(Some),
+        };
+        match then {
+            Some(errno) => done.and(Err(errno.into())),
+            None => done,
+        }
+    }
+
+    /// Asks the injector: the error of a fault that comes before the effect, or the errno of one that
+    /// comes after it. `op` is what the call would be, for the record.
+    pub(super) fn judge(
+        &self,
+        state: &mut State,
+        call: &Call<'_>,
+        caller: Caller,
+        op: impl FnOnce() -> Option<Op>,
+    ) -> Result<Option<Errno>, Errno> {
+        let Some(injection) = self.injector.decide(call) else { return Ok(None) };
+        state.note(call, &injection);
+        let (len, errno) = injection.fault.cut(None, 1);
+        match errno {
+            Some(errno) if len == 0 => {
+                op().into_iter().for_each(|op| state.note_failed(caller, op, errno));
+                Err(errno)
+            }
+            errno => Ok(errno),
+        }
+    }
+
+    /// A sync: started under the lock, carried out without it, ended under it.
+    pub(super) fn sync(
+        &self,
+        op: Op,
+        caller: Caller,
+        real: impl FnOnce(&Folder) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let started = self.lock().start(caller, op);
+        let done = self.folder.as_ref().map_or(Ok(()), real);
+        self.lock().end(started, outcome(&done));
+        done
+    }
+
+    /// Names and inodes as they are.
+    pub(super) fn names<'a>(&'a self, state: &'a State) -> Names<'a> {
+        Names { disk: state.recorder.live(), roots: &self.roots }
+    }
+}
+
+impl State {
+    pub(super) fn disk(&self) -> &Disk {
+        self.recorder.live()
+    }
+
+    pub(super) fn start(&mut self, caller: Caller, op: Op) -> Started {
+        let thread = self.thread();
+        let site = self.site(caller);
+        let id = self.recorder.start(thread, site, op);
+        Started { id, traces_taken: self.traces_taken }
+    }
+
+    pub(super) fn end(&mut self, started: Started, outcome: Outcome) {
+        if started.traces_taken == self.traces_taken {
+            self.recorder.end(started.id, outcome);
+        }
+    }
+
+    /// The trace so far; a new recording starts, for which all that is there is durable.
+    pub(super) fn take_trace(&mut self) -> Trace {
+        self.traces_taken += 1;
+        self.recorder.take()
+    }
+
+    /// A fault that is injected, for the record.
+    pub(super) fn note(&mut self, call: &Call<'_>, injection: &Injection) {
+        self.recorder.injected(call.to_string(), &*injection.rule);
+    }
+
+    /// An op that failed and changed nothing, for the record.
+    pub(super) fn note_failed(&mut self, caller: Caller, op: Op, errno: Errno) {
+        let started = self.start(caller, op);
+        self.end(started, Outcome::Failed(errno.raw()));
+    }
+
+    /// The folder does what the picture says; where it does not, the record is not to be trusted.
+    fn carry_out<T>(
+        &mut self,
+        call: &Call<'_>,
+        caller: Caller,
+        asked: io::Result<Option<Op>>,
+        real: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let started = match asked {
+            Ok(op) => op.map(|op| self.start(caller, op)),
+            Err(expected) => {
+                let done = real();
+                if done.is_ok() {
+                    self.recorder.unmodelled(format!(
+                        "{call} was done, and was to fail with \"{expected}\": \
+                         did something else change the folder?"
+                    ));
+                }
+                return done;
+            }
+        };
+        let done = real();
+        if let Some(started) = started {
+            self.end(started, outcome(&done));
+        }
+        done
+    }
+
+    /// Threads are numbered as they appear: their own ids differ from run to run.
+    fn thread(&mut self) -> u32 {
+        let next = u32::try_from(self.threads.len()).expect("fewer than 2^32 threads");
+        *self.threads.entry(thread::current().id()).or_insert(next)
+    }
+
+    /// The call site, unless it lies in std: `BufWriter` says nothing of the engine.
+    fn site(&mut self, caller: Caller) -> Option<Site> {
+        let name = caller.file();
+        if name.starts_with("/rustc/") {
+            return None;
+        }
+        let file = self.sites.entry(name).or_insert_with(|| name.into()).clone();
+        Some(Site { file, line: caller.line() })
+    }
+}
+
+/// How an op ended whose result is `done`.
+pub(super) fn outcome<T>(done: &io::Result<T>) -> Outcome {
+    match done {
+        Ok(_) => Outcome::Done,
+        Err(e) => Outcome::Failed(e.raw_os_error().unwrap_or(libc::EIO)),
+    }
+}

@@ -1,0 +1,440 @@
+//! What is asked, and the three that answer.
+
+use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use faultfs::FaultFs;
+use faultfs::fs::{File, OpenOptions};
+use faultfs::op::SyncKind;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) append: bool,
+    pub(crate) truncate: bool,
+    pub(crate) create: bool,
+    pub(crate) create_new: bool,
+    pub(crate) sync: Option<SyncKind>,
+    pub(crate) mode: u32,
+}
+
+/// One thing to ask. Handles are numbered slots; a slot may be empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Ask {
+    Open(usize, String, Flags),
+    Unnamed(usize, String),
+    LinkUnnamed(usize, String),
+    Clone(usize, usize),
+    Close(usize),
+    Read(usize, usize),
+    ReadAt(usize, usize, u64),
+    Write(usize, usize),
+    WriteAt(usize, usize, u64),
+    SeekStart(usize, u64),
+    SeekEnd(usize, i64),
+    SeekCurrent(usize, i64),
+    SetLen(usize, u64),
+    Sync(usize, SyncKind),
+    Stat(usize),
+    Chmod(usize, u32),
+    PathStat(String),
+    PathLstat(String),
+    PathChmod(String, u32),
+    Exists(String),
+    ReadFile(String),
+    WriteFile(String, usize),
+    CreateDir(String),
+    CreateDirAll(String),
+    RemoveDir(String),
+    RemoveDirAll(String),
+    ReadDir(String),
+    Remove(String),
+    Rename(String, String),
+    Exchange(String, String),
+    HardLink(String, String),
+    Symlink(String, String),
+    ReadLink(String),
+    SyncDir(String),
+    SyncAll,
+}
+
+/// Slots for handles.
+pub(crate) const HANDLES: usize = 4;
+
+/// The answer in words, so that answers of different types can be compared.
+pub(crate) type Answer = Result<String, String>;
+
+/// What a `FaultFs` answers to a path out of its root, where std would go.
+const LEADS_OUT: &str = "leads out";
+
+/// Bytes that tell one write from the next.
+pub(crate) fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (len * 31 + i * 7 + 1) as u8).collect()
+}
+
+fn answer(result: io::Result<String>) -> Answer {
+    result.map_err(|e| match e.raw_os_error() {
+        None if e.to_string().contains("leads out of the filesystem") => LEADS_OUT.into(),
+        // What std refuses before it asks the kernel has a kind only.
+        Some(22) => "InvalidInput".into(),
+        Some(errno) => format!("errno {errno}"),
+        None => format!("{:?}", e.kind()),
+    })
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let mut out = format!("{} bytes:", bytes.len());
+    bytes.iter().for_each(|b| write!(out, "{b:02x}").expect("a string takes text"));
+    out
+}
+
+fn attributes(file: bool, dir: bool, len: u64, mode: u32) -> String {
+    let kind = if file {
+        "file"
+    } else if dir {
+        "dir"
+    } else {
+        "link"
+    };
+    let len = if dir { 0 } else { len };
+    format!("{kind} {len} {:o}", mode & 0o7777)
+}
+
+/// Reads once; what was read.
+fn read_some(len: usize, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<String> {
+    let mut buf = vec![0; len];
+    let count = read(&mut buf)?;
+    Ok(shown(&buf[..count]))
+}
+
+/// A `FaultFs` with handles.
+pub(crate) struct Faulty {
+    pub(crate) fs: FaultFs,
+    handles: [Option<File>; HANDLES],
+}
+
+impl Faulty {
+    pub(crate) fn new(fs: FaultFs) -> Faulty {
+        Faulty { fs, handles: Default::default() }
+    }
+
+    pub(crate) fn run(&mut self, ask: &Ask) -> Answer {
+        answer(self.try_run(ask))
+    }
+
+    fn handle(&mut self, slot: usize) -> io::Result<&mut File> {
+        self.handles[slot].as_mut().ok_or(io::ErrorKind::NotConnected.into())
+    }
+
+    fn try_run(&mut self, ask: &Ask) -> io::Result<String> {
+        let done = |()| "done".to_owned();
+        let fs = self.fs.clone();
+        Ok(match ask {
+            Ask::Open(slot, path, flags) => {
+                let mut options = OpenOptions::new();
+                options.read(flags.read).write(flags.write).append(flags.append);
+                options.truncate(flags.truncate).create(flags.create);
+                options.create_new(flags.create_new).mode(flags.mode);
+                if let Some(kind) = flags.sync {
+                    options.sync(kind);
+                }
+                self.handles[*slot] = Some(fs.open_with(path, &options)?);
+                "open".into()
+            }
+            Ask::Unnamed(slot, dir) => {
+                self.handles[*slot] = Some(fs.create_unnamed(dir)?);
+                "open".into()
+            }
+            Ask::LinkUnnamed(slot, path) => fs.link_unnamed(self.handle(*slot)?, path).map(done)?,
+            Ask::Clone(from, to) => {
+                self.handles[*to] = Some(self.handle(*from)?.try_clone()?);
+                "cloned".into()
+            }
+            Ask::Close(slot) => {
+                self.handles[*slot] = None;
+                "done".into()
+            }
+            Ask::Read(slot, len) => {
+                let file = self.handle(*slot)?;
+                read_some(*len, |buf| file.read(buf))?
+            }
+            Ask::ReadAt(slot, len, at) => {
+                let file = self.handle(*slot)?;
+                read_some(*len, |buf| file.read_at(buf, *at))?
+            }
+            Ask::Write(slot, len) => self.handle(*slot)?.write(&data(*len))?.to_string(),
+            Ask::WriteAt(slot, len, at) => {
+                self.handle(*slot)?.write_at(&data(*len), *at)?.to_string()
+            }
+            Ask::SeekStart(slot, to) => self.handle(*slot)?.seek(SeekFrom::Start(*to))?.to_string(),
+            Ask::SeekEnd(slot, by) => self.handle(*slot)?.seek(SeekFrom::End(*by))?.to_string(),
+            Ask::SeekCurrent(slot, by) => {
+                self.handle(*slot)?.seek(SeekFrom::Current(*by))?.to_string()
+            }
+            Ask::SetLen(slot, len) => self.handle(*slot)?.set_len(*len).map(done)?,
+            Ask::Sync(slot, SyncKind::All) => self.handle(*slot)?.sync_all().map(done)?,
+            Ask::Sync(slot, SyncKind::Data) => self.handle(*slot)?.sync_data().map(done)?,
+            Ask::Stat(slot) => {
+                let m = self.handle(*slot)?.metadata()?;
+                attributes(m.is_file(), m.is_dir(), m.len(), m.mode())
+            }
+            Ask::Chmod(slot, mode) => {
+                self.handle(*slot)?.set_permissions(Permissions::from_mode(*mode)).map(done)?
+            }
+            Ask::PathStat(path) => {
+                let m = fs.metadata(path)?;
+                attributes(m.is_file(), m.is_dir(), m.len(), m.mode())
+            }
+            Ask::PathLstat(path) => {
+                let m = fs.symlink_metadata(path)?;
+                attributes(m.is_file(), m.is_dir(), m.len(), m.mode())
+            }
+            Ask::PathChmod(path, mode) => {
+                fs.set_permissions(path, Permissions::from_mode(*mode)).map(done)?
+            }
+            Ask::Exists(path) => fs.exists(path)?.to_string(),
+            Ask::ReadFile(path) => shown(&fs.read(path)?),
+            Ask::WriteFile(path, len) => fs.write(path, data(*len)).map(done)?,
+            Ask::CreateDir(path) => fs.create_dir(path).map(done)?,
+            Ask::CreateDirAll(path) => fs.create_dir_all(path).map(done)?,
+            Ask::RemoveDir(path) => fs.remove_dir(path).map(done)?,
+            Ask::RemoveDirAll(path) => fs.remove_dir_all(path).map(done)?,
+            Ask::ReadDir(path) => {
+                let entries = fs.read_dir(path)?.map(|entry| {
+                    let entry = entry?;
+                    let m = entry.metadata()?;
+                    let what = attributes(m.is_file(), m.is_dir(), m.len(), m.mode());
+                    Ok(format!("{} {what}", entry.file_name().display()))
+                });
+                entries.collect::<io::Result<Vec<_>>>()?.join(", ")
+            }
+            Ask::Remove(path) => fs.remove_file(path).map(done)?,
+            Ask::Rename(from, to) => fs.rename(from, to).map(done)?,
+            Ask::Exchange(from, to) => fs.exchange(from, to).map(done)?,
+            Ask::HardLink(from, to) => fs.hard_link(from, to).map(done)?,
+            Ask::Symlink(target, path) => fs.symlink(target, path).map(done)?,
+            Ask::ReadLink(path) => fs.read_link(path)?.display().to_string(),
+            Ask::SyncDir(path) => fs.sync_dir(path).map(done)?,
+            Ask::SyncAll => fs.sync().map(done)?,
+        })
+    }
+}
+
+/// std, and for what std lacks the kernel, on a bare folder: the truth.
+pub(crate) struct Bare {
+    root: PathBuf,
+    handles: [Option<std::fs::File>; HANDLES],
+}
+
+impl Bare {
+    pub(crate) fn new(root: &Path) -> Bare {
+        Bare { root: root.into(), handles: Default::default() }
+    }
+
+    pub(crate) fn run(&mut self, ask: &Ask) -> Answer {
+        answer(self.try_run(ask))
+    }
+
+    /// Not `Path::join`: an empty path must not become the root.
+    fn at(&self, path: &str) -> PathBuf {
+        match path {
+            "" => PathBuf::new(),
+            _ => PathBuf::from(format!("{}/{path}", self.root.display())),
+        }
+    }
+
+    fn handle(&mut self, slot: usize) -> io::Result<&mut std::fs::File> {
+        self.handles[slot].as_mut().ok_or(io::ErrorKind::NotConnected.into())
+    }
+
+    /// What a position in a directory is differs between filesystems: `FaultFs` has none.
+    fn seek(&mut self, slot: usize, to: SeekFrom) -> io::Result<String> {
+        let file = self.handle(slot)?;
+        match file.metadata()?.is_dir() {
+            true => Err(io::ErrorKind::InvalidInput.into()),
+            false => Ok(file.seek(to)?.to_string()),
+        }
+    }
+
+    fn try_run(&mut self, ask: &Ask) -> io::Result<String> {
+        use std::fs;
+        let done = |()| "done".to_owned();
+        let stat =
+            |m: fs::Metadata| attributes(m.is_file(), m.is_dir(), m.len(), m.permissions().mode());
+        Ok(match ask {
+            Ask::Open(slot, path, flags) => {
+                let mut options = fs::OpenOptions::new();
+                options.read(flags.read).write(flags.write).append(flags.append);
+                options.truncate(flags.truncate).create(flags.create);
+                options.create_new(flags.create_new).mode(flags.mode);
+                options.custom_flags(match flags.sync {
+                    Some(SyncKind::All) => OFlags::SYNC.bits() as i32,
+                    Some(SyncKind::Data) => OFlags::DSYNC.bits() as i32,
+                    None => 0,
+                });
+                self.handles[*slot] = Some(options.open(self.at(path))?);
+                "open".into()
+            }
+            Ask::Unnamed(slot, dir) => {
+                let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+                let mode = Mode::from_raw_mode(0o600);
+                self.handles[*slot] = Some(rustix::fs::open(self.at(dir), flags, mode)?.into());
+                "open".into()
+            }
+            Ask::LinkUnnamed(slot, path) => {
+                let to = self.at(path);
+                let from = format!("/proc/self/fd/{}", self.handle(*slot)?.as_raw_fd());
+                rustix::fs::linkat(CWD, from, CWD, to, AtFlags::SYMLINK_FOLLOW).map(done)?
+            }
+            Ask::Clone(from, to) => {
+                self.handles[*to] = Some(self.handle(*from)?.try_clone()?);
+                "cloned".into()
+            }
+            Ask::Close(slot) => {
+                self.handles[*slot] = None;
+                "done".into()
+            }
+            Ask::Read(slot, len) => {
+                let file = self.handle(*slot)?;
+                read_some(*len, |buf| file.read(buf))?
+            }
+            Ask::ReadAt(slot, len, at) => {
+                let file = self.handle(*slot)?;
+                read_some(*len, |buf| file.read_at(buf, *at))?
+            }
+            Ask::Write(slot, len) => self.handle(*slot)?.write(&data(*len))?.to_string(),
+            Ask::WriteAt(slot, len, at) => {
+                self.handle(*slot)?.write_at(&data(*len), *at)?.to_string()
+            }
+            Ask::SeekStart(slot, to) => self.seek(*slot, SeekFrom::Start(*to))?,
+            Ask::SeekEnd(slot, by) => self.seek(*slot, SeekFrom::End(*by))?,
+            Ask::SeekCurrent(slot, by) => self.seek(*slot, SeekFrom::Current(*by))?,
+            Ask::SetLen(slot, len) => self.handle(*slot)?.set_len(*len).map(done)?,
+            Ask::Sync(slot, SyncKind::All) => self.handle(*slot)?.sync_all().map(done)?,
+            Ask::Sync(slot, SyncKind::Data) => self.handle(*slot)?.sync_data().map(done)?,
+            Ask::Stat(slot) => stat(self.handle(*slot)?.metadata()?),
+            Ask::Chmod(slot, mode) => {
+                self.handle(*slot)?.set_permissions(Permissions::from_mode(*mode)).map(done)?
+            }
+            Ask::PathStat(path) => stat(fs::metadata(self.at(path))?),
+            Ask::PathLstat(path) => stat(fs::symlink_metadata(self.at(path))?),
+            Ask::PathChmod(path, mode) => {
+                fs::set_permissions(self.at(path), Permissions::from_mode(*mode)).map(done)?
+            }
+            Ask::Exists(path) => fs::exists(self.at(path))?.to_string(),
+            Ask::ReadFile(path) => shown(&fs::read(self.at(path))?),
+            Ask::WriteFile(path, len) => fs::write(self.at(path), data(*len)).map(done)?,
+            Ask::CreateDir(path) => {
+                fs::DirBuilder::new().mode(0o777).create(self.at(path)).map(done)?
+            }
+            Ask::CreateDirAll(path) => fs::create_dir_all(self.at(path)).map(done)?,
+            Ask::RemoveDir(path) => fs::remove_dir(self.at(path)).map(done)?,
+            Ask::RemoveDirAll(path) => fs::remove_dir_all(self.at(path)).map(done)?,
+            Ask::ReadDir(path) => {
+                let entries = fs::read_dir(self.at(path))?.map(|entry| {
+                    let entry = entry?;
+                    Ok((entry.file_name(), stat(entry.metadata()?)))
+                });
+                let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
+                entries.sort();
+                let lines: Vec<_> = entries
+                    .iter()
+                    .map(|(name, what)| format!("{} {what}", name.display()))
+                    .collect();
+                lines.join(", ")
+            }
+            Ask::Remove(path) => fs::remove_file(self.at(path)).map(done)?,
+            Ask::Rename(from, to) => fs::rename(self.at(from), self.at(to)).map(done)?,
+            Ask::Exchange(from, to) => {
+                let (from, to) = (self.at(from), self.at(to));
+                rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).map(done)?
+            }
+            Ask::HardLink(from, to) => fs::hard_link(self.at(from), self.at(to)).map(done)?,
+            Ask::Symlink(target, path) => {
+                std::os::unix::fs::symlink(target, self.at(path)).map(done)?
+            }
+            Ask::ReadLink(path) => fs::read_link(self.at(path))?.display().to_string(),
+            Ask::SyncDir(path) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let dir = rustix::fs::open(self.at(path), flags, Mode::empty())?;
+                rustix::fs::fsync(dir).map(done)?
+            }
+            Ask::SyncAll => "done".into(),
+        })
+    }
+}
+
+/// The three, side by side.
+pub(crate) struct Worlds {
+    folders: tempfile::TempDir,
+    pub(crate) mem: Faulty,
+    pub(crate) real: Faulty,
+    bare: Bare,
+}
+
+impl Worlds {
+    pub(crate) fn new() -> Worlds {
+        // New files of std get the umask that `FaultFs` has.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        let ram = Path::new("/dev/shm");
+        let base = std::env::var_os("FAULTFS_TEST_DIR").map(PathBuf::from);
+        let base = base.or_else(|| ram.is_dir().then(|| ram.into()));
+        let folders = tempfile::tempdir_in(base.unwrap_or_else(std::env::temp_dir)).unwrap();
+        // Deep, so that a path that leads out by a mistake of ours still meets nothing of value.
+        let deep = |name: &str| {
+            let path = folders.path().join(name).join("1/2/3/4");
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let real = Faulty::new(FaultFs::real(deep("real")).unwrap());
+        let bare = Bare::new(&deep("bare"));
+        Worlds { mem: Faulty::new(FaultFs::mem()), real, bare, folders }
+    }
+
+    /// Asks all three; the one answer that they agree on.
+    ///
+    /// A path that leads out of the root is refused by both forms of `FaultFs`, where std would go.
+    pub(crate) fn ask(&mut self, ask: &Ask) -> Result<Answer, String> {
+        let mem = self.mem.run(ask);
+        let real = self.real.run(ask);
+        if mem != real {
+            return Err(format!("{ask:?}\n  memory: {mem:?}\n  folder: {real:?}"));
+        }
+        if mem != Err(LEADS_OUT.into()) {
+            let bare = self.bare.run(ask);
+            if mem != bare {
+                return Err(format!("{ask:?}\n  memory: {mem:?}\n  std:    {bare:?}"));
+            }
+        }
+        Ok(mem)
+    }
+
+    /// Names and contents are the same everywhere, and the two records are one, and true.
+    pub(crate) fn compare(self) -> Result<(), String> {
+        let disk = self.mem.fs.disk().digest();
+        let bare = faultfs::folder::snapshot(&self.bare.root).map_err(|e| e.to_string())?;
+        if let Some(words) = faultfs::folder::difference(&self.mem.fs.disk(), &bare) {
+            return Err(format!("in memory and with std: {words}"));
+        }
+        let (mem, real) = (self.mem.fs.take_trace(), self.real.fs.take_trace());
+        if mem.replay().digest() != disk {
+            return Err("the trace does not lead to the disk".into());
+        }
+        if let Some(words) = real.unmodelled.first() {
+            return Err(format!("on the folder: {words}"));
+        }
+        if mem.ops != real.ops {
+            let at = mem.ops.iter().zip(&real.ops).position(|(a, b)| a != b);
+            return Err(format!("the traces differ at op {at:?}"));
+        }
+        drop(self.folders);
+        Ok(())
+    }
+}
