@@ -64,7 +64,9 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 pub use decode::decode;
 #[cfg(unix)]
-pub use verify::{snapshot, verify};
+pub use faultfs::folder::snapshot;
+#[cfg(unix)]
+pub use verify::verify;
 
 /// What to record, and where to.
 #[derive(Clone, Copy, Debug)]
