@@ -1,0 +1,31 @@
+use std::fmt;
+
+/// What was wrong with a text or a request, where, and how to mend it. One line.
+///
+/// Opaque on purpose: the message is for people. Faults that a fail point injects never come as
+/// this type, they are whatever the code under test would have met (an [`std::io::Error`], say).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error {
+    message: Box<str>,
+}
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Error {
+        Error { message: message.into().into_boxed_str() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The same prose as `Display`, so that `unwrap()` prints a sentence.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
