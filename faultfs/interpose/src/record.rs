@@ -217,3 +217,126 @@ pub(crate) fn damaged(what: &str) -> io::Error {
     let message = format!("this log of an interposed session cannot be used: {what}");
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
+
+/// Logs made by hand.
+#[cfg(test)]
+pub(crate) mod made {
+    use std::io::Cursor;
+
+    use super::*;
+
+    pub(crate) struct Maker(Vec<u8>);
+
+    impl Maker {
+        pub(crate) fn new() -> Self {
+            let mut bytes = vec![0; RECORDS_AT];
+            bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+            Self(bytes)
+        }
+
+        pub(crate) fn header(&mut self, word: usize, to: u64) {
+            self.0[word * 8..word * 8 + 8].copy_from_slice(&to.to_le_bytes());
+        }
+
+        /// Adds a record; its position.
+        pub(crate) fn add(&mut self, kind: Kind, words: &[u64], name: &[u8], data: &[u8]) -> u64 {
+            self.add_by(kind, 0, 0, words, name, data)
+        }
+
+        pub(crate) fn add_by(
+            &mut self,
+            kind: Kind,
+            thread: u32,
+            number: u16,
+            words: &[u64],
+            name: &[u8],
+            data: &[u8],
+        ) -> u64 {
+            let position = self.0.len();
+            let data_at = HEAD_LEN + name.len();
+            let len = (data_at + data.len()).next_multiple_of(ALIGN);
+            let mut bytes = Vec::new();
+            bytes.extend((len as u32).to_le_bytes());
+            bytes.extend((kind as u16).to_le_bytes());
+            bytes.extend(number.to_le_bytes());
+            for half in [thread, name.len() as u32, data_at as u32, data.len() as u32] {
+                bytes.extend(half.to_le_bytes());
+            }
+            let missing = [0; 6];
+            for word in words.iter().chain(&missing[words.len()..]) {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes.extend(name);
+            bytes.extend(data);
+            bytes.resize(len, 0);
+            self.0.extend(bytes);
+            position as u64
+        }
+
+        pub(crate) fn bytes(&mut self) -> Vec<u8> {
+            self.header(header::TAIL, self.0.len() as u64);
+            self.0.clone()
+        }
+
+        pub(crate) fn log(&mut self) -> Log {
+            Log::read(Cursor::new(self.bytes())).expect("a whole log")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::made::Maker;
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_were_written() {
+        let mut maker = Maker::new();
+        let first = maker.add_by(Kind::Rename, 7, 82, &[1, 2, 3], b"from", b"to");
+        let second = maker.add(Kind::Mark, &[0, 9], b"", b"");
+        let log = maker.log();
+        let records: Vec<_> = log.records().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 2);
+        let Record { position, kind, thread, number, words, name, data } = records[0];
+        assert_eq!((position, kind, thread, number), (first, Kind::Rename, 7, 82));
+        assert_eq!((words, name, data), ([1, 2, 3, 0, 0, 0], &b"from"[..], &b"to"[..]));
+        assert_eq!((records[1].position, records[1].kind), (second, Kind::Mark));
+    }
+
+    #[test]
+    fn what_is_behind_the_tail_does_not_count() {
+        let mut maker = Maker::new();
+        maker.add(Kind::SyncAll, &[], b"", b"");
+        let mut bytes = maker.bytes();
+        // A death in the midst of a record, and the rest of a sparse file.
+        bytes.extend([0xFF; 5000]);
+        let log = Log::read(Cursor::new(bytes)).unwrap();
+        assert_eq!(log.records().count(), 1);
+    }
+
+    #[test]
+    fn foreign_and_cut_files_are_refused() {
+        let refusal = |bytes: Vec<u8>| match Log::read(Cursor::new(bytes)) {
+            Ok(_) => panic!("taken for a log"),
+            Err(error) => error.to_string(),
+        };
+        assert!(refusal(Vec::new()).ends_with("it is shorter than its header"));
+        assert!(refusal(vec![1; 9000]).ends_with("it is none, or was written by another version"));
+        let mut maker = Maker::new();
+        maker.add(Kind::SyncAll, &[], b"", b"");
+        let mut bytes = maker.bytes();
+        bytes.pop();
+        assert!(refusal(bytes).ends_with("its length is not that of the file"));
+    }
+
+    #[test]
+    fn every_kind_has_its_code() {
+        for code in 1..=Kind::Known as u16 {
+            assert_eq!(Kind::from_code(code).map(|kind| kind as u16), Some(code));
+        }
+        assert_eq!(Kind::from_code(0), None);
+        assert_eq!(Kind::from_code(Kind::Known as u16 + 1), None);
+    }
+}

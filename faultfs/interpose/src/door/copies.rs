@@ -45,7 +45,7 @@ pub(super) fn copy_file_range(call: Call) -> Returned {
     let [from, from_at, to, to_at, len, flags] = call.args;
     let from = Side { fd: from as c_int, offset_at: from_at };
     let to = Side { fd: to as c_int, offset_at: to_at };
-    if flags != 0 { call.perform() } else { copy(&call, &from, &to, len) }
+    if flags == 0 { copy(&call, &from, &to, len) } else { call.perform() }
 }
 
 /// `sendfile`.
@@ -65,27 +65,34 @@ pub(super) fn splice(call: Call) -> Returned {
 }
 
 fn copy(call: &Call, from: &Side, to: &Side, len: usize) -> Returned {
-    if DOOR.fds.get(to.fd) == 0 || sys::open_flags(to.fd) & libc::O_APPEND != 0 {
-        return call.perform(); // not below the root, or refused by the kernel
+    if DOOR.fds.get(to.fd) == 0 {
+        return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
     let (Some(target), Ok(source)) = (DOOR.behind(to.fd), sys::fstat(from.fd)) else {
         return call.perform();
     };
+    let appends = sys::open_flags(to.fd) & libc::O_APPEND != 0;
     let (Ok(at), Ok(read_at)) = (u64::try_from(to.offset()), u64::try_from(from.offset())) else {
-        return call.perform();
+        return call.perform(); // refused by the kernel
     };
-    let len = len.min(COPY_MAX);
-    let overlaps = source.ino == target.ino && at.abs_diff(read_at) < len as u64;
-    if len == 0 || overlaps || !target.is(libc::S_IFREG) || !source.is(libc::S_IFREG) {
-        return call.perform();
+    if len == 0 || appends || !target.is(libc::S_IFREG) {
+        return call.perform(); // nothing to do, or refused by the kernel
+    }
+    let mut len = len.min(COPY_MAX);
+    if call.number == libc::SYS_copy_file_range && source.ino == target.ino {
+        // Of one file to itself: what of it there is must not overlap.
+        len = len.min(source.size.saturating_sub(read_at) as usize);
+        if at.abs_diff(read_at) < len as u64 {
+            return -(libc::EINVAL as Returned);
+        }
     }
     let copied = through_log(&held, call, (from.fd, read_at), (to.fd, at), &target, len);
-    if let Some(Ok(count @ 1..)) = copied.map(u64::try_from) {
-        from.advance(read_at + count);
-        to.advance(at + count);
+    if copied > 0 {
+        from.advance(read_at + copied as u64);
+        to.advance(at + copied as u64);
     }
-    copied.unwrap_or_else(|| call.perform())
+    copied
 }
 
 fn through_log(
@@ -95,17 +102,19 @@ fn through_log(
     (to, at): (c_int, u64),
     target: &Stat,
     len: usize,
-) -> Option<Returned> {
+) -> Returned {
     maps::compare(held);
     let words = [target.ino, at, files::flags_of(sys::open_flags(to), 0, false)];
-    let slot = held.reserve(call.number, Kind::Write, &words, &[], len, 1)?;
+    let Some(slot) = held.reserve(call.number, Kind::Write, &words, &[], len, 1) else {
+        return call.perform();
+    };
     let data = slot.data;
     let address = data.expose_provenance();
     let given = sys::args([from as usize, address, len, read_at as usize]);
     // SAFETY: the slot has room for `len` bytes.
     let read = unsafe { sys::raw(libc::SYS_pread64, given) };
     if read <= 0 {
-        return Some(read); // the slot is given up: nothing was copied
+        return read; // the slot is given up: nothing was copied
     }
     let started = held.commit(call.number, slot, read as usize);
     let part = iovec { iov_base: data.cast(), iov_len: read as usize };
@@ -119,5 +128,5 @@ fn through_log(
         let written = unsafe { std::slice::from_raw_parts(data, wrote as usize) };
         maps::wrote(held, target.ino, at, written);
     }
-    Some(wrote)
+    wrote
 }

@@ -8,7 +8,7 @@ use libc::iovec;
 use crate::record::{Kind, write as flag};
 
 use super::sys::{self, Args, Returned, Stat};
-use super::{Call, DOOR, Held, maps};
+use super::{Call, DOOR, Held, Whereabouts, maps};
 
 const PARTS_MAX: usize = 1024;
 /// Direct writes want their memory aligned as the device does: to a page at most.
@@ -89,6 +89,10 @@ fn recorded(held: &Held<'_>, call: &Call, write: &Write<'_>, stat: &Stat) -> Opt
     // SAFETY: one part, which lies in the log; the rest as the program asked.
     let returned = unsafe { sys::raw(libc::SYS_pwritev2, given) };
     held.end(Some(started), returned, None);
+    if direct && returned < 0 {
+        // Seen on ext4: `EINVAL` for the unaligned tail, after the aligned front was written.
+        held.unmodelled(call, "a direct write failed, and may have been done in part");
+    }
     if let Ok(written) = usize::try_from(returned) {
         // SAFETY: the log is never unmapped, and this part of it never changes again.
         let written = unsafe { slice::from_raw_parts(data, written) };
@@ -119,7 +123,7 @@ pub(super) fn flags_of(open: c_int, asked: c_int, appends: bool) -> u64 {
 
 /// `ftruncate`.
 pub(super) fn set_len(call: Call) -> Returned {
-    truncate(&call, || DOOR.behind(call.fd(0)))
+    truncate(&call, || behind(call.fd(0)))
 }
 
 /// `truncate`.
@@ -127,7 +131,7 @@ pub(super) fn set_len_at(call: Call) -> Returned {
     truncate(&call, || DOOR.at(libc::AT_FDCWD, call.args[0], 0))
 }
 
-fn truncate(call: &Call, file: impl Fn() -> Option<Stat>) -> Returned {
+fn truncate(call: &Call, file: impl Fn() -> Whereabouts<Stat>) -> Returned {
     changed(call, file, |held, stat| {
         let len = call.args[1] as u64;
         let returned = held.perform(call, Kind::SetLen, &[stat.ino, len], &[]);
@@ -144,7 +148,7 @@ pub(super) fn allocate(call: Call) -> Returned {
     let fd = fd as c_int;
     changed(
         &call,
-        || DOOR.behind(fd),
+        || behind(fd),
         |held, stat| {
             let words = [stat.ino, u64::from(mode as u32), offset, len];
             let returned = held.perform(&call, Kind::Allocate, &words, &[]);
@@ -166,7 +170,7 @@ pub(super) fn set_mode(call: Call) -> Returned {
     let mode = call.args[1] as u64;
     changed(
         &call,
-        || DOOR.behind(call.fd(0)),
+        || behind(call.fd(0)),
         |held, stat| held.perform(&call, Kind::Chmod, &[stat.ino, mode], &[]),
     )
 }
@@ -186,19 +190,23 @@ pub(super) fn set_mode_at(
     )
 }
 
+fn behind(fd: c_int) -> Whereabouts<Stat> {
+    DOOR.behind(fd).map_or(Whereabouts::Outside, Whereabouts::Below)
+}
+
 /// Decides without the lock whether a file is below the root, and again with it.
 fn changed(
     call: &Call,
-    file: impl Fn() -> Option<Stat>,
+    file: impl Fn() -> Whereabouts<Stat>,
     record: impl FnOnce(&Held<'_>, &Stat) -> Returned,
 ) -> Returned {
-    if file().is_none() {
+    if file().is_outside() {
         return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
     match file() {
-        Some(stat) => record(&held, &stat),
-        None => call.perform(),
+        Whereabouts::Below(stat) => record(&held, &stat),
+        _ => call.perform(),
     }
 }
 
@@ -209,7 +217,7 @@ const FICLONERANGE: u32 = 0x4020_940D;
 pub(super) fn control(call: Call) -> Returned {
     match call.args[1] as u32 {
         FICLONE | FICLONERANGE => {
-            beyond(&call, || DOOR.behind(call.fd(0)), "a file was cloned by ioctl")
+            beyond(&call, || behind(call.fd(0)), "a file was cloned by ioctl")
         }
         _ => call.perform(),
     }
@@ -217,7 +225,7 @@ pub(super) fn control(call: Call) -> Returned {
 
 /// `fsetxattr`, `fremovexattr`.
 pub(super) fn attributes(call: Call) -> Returned {
-    beyond(&call, || DOOR.behind(call.fd(0)), ATTRIBUTES)
+    beyond(&call, || behind(call.fd(0)), ATTRIBUTES)
 }
 
 /// `setxattr`, `lsetxattr`, `removexattr`, `lremovexattr`.
@@ -230,7 +238,7 @@ pub(super) fn attributes_at(call: Call) -> Returned {
 const ATTRIBUTES: &str = "an extended attribute was changed";
 
 /// Lets a call through that the log cannot tell; if it takes effect, that is written down.
-fn beyond(call: &Call, file: impl Fn() -> Option<Stat>, what: &str) -> Returned {
+fn beyond(call: &Call, file: impl Fn() -> Whereabouts<Stat>, what: &str) -> Returned {
     changed(call, file, |held, _| {
         let returned = call.perform();
         if returned >= 0 {

@@ -257,10 +257,13 @@ impl Door {
         below.then_some(stat)
     }
 
-    /// The inode that a path leads to, if it is below the root.
-    fn at(&self, dir: c_int, path: usize, flags: c_int) -> Option<Stat> {
-        let stat = sys::fstatat(dir, path, flags).ok()?;
-        self.is_below(&stat).then_some(stat)
+    /// The inode that a path leads to.
+    fn at(&self, dir: c_int, path: usize, flags: c_int) -> Whereabouts<Stat> {
+        match sys::fstatat(dir, path, flags) {
+            Ok(stat) if self.is_below(&stat) => Whereabouts::Below(stat),
+            Ok(stat) if !self.is_on_device(&stat) => Whereabouts::Outside,
+            _ => Whereabouts::Unsure,
+        }
     }
 
     fn is_below(&self, stat: &Stat) -> bool {
@@ -269,6 +272,23 @@ impl Door {
 
     fn is_on_device(&self, stat: &Stat) -> bool {
         stat.dev == self.dev.load(Relaxed)
+    }
+}
+
+/// Where something is that a call names.
+#[derive(Clone, Copy)]
+enum Whereabouts<T> {
+    Below(T),
+    /// On another device, or a name that no call can make or take.
+    Outside,
+    /// Not there, or on the root's device and not known to be below. With the lock held that means
+    /// outside; without it another thread may just be making it.
+    Unsure,
+}
+
+impl<T> Whereabouts<T> {
+    fn is_outside(&self) -> bool {
+        matches!(self, Self::Outside)
     }
 }
 

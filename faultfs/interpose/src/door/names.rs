@@ -7,7 +7,7 @@ use std::ptr;
 use crate::record::Kind;
 
 use super::sys::{self, Returned, Stat};
-use super::{Call, DOOR, Held, Started};
+use super::{Call, DOOR, Held, Started, Whereabouts};
 
 const NOFOLLOW: c_int = libc::AT_SYMLINK_NOFOLLOW;
 
@@ -22,37 +22,38 @@ pub(super) struct Place<'a> {
 /// A path as calls give it: where it starts from, and its address.
 type At = (c_int, usize);
 
-/// The place that a path means, if its directory is below the root. The kernel resolves the
-/// directory, so any route into the root counts. None as well for a path that no call could make
-/// or remove: empty, unreadable, too long, or ending in `.` or `..`.
-pub(super) fn place<'a>(dir: c_int, path: usize) -> Option<Place<'a>> {
+/// The place that a path means. The kernel resolves the directory, so any route into the root
+/// counts.
+pub(super) fn place<'a>(dir: c_int, path: usize) -> Whereabouts<Place<'a>> {
     if !sys::is_path(path) {
-        return None;
+        return Whereabouts::Outside;
     }
     // SAFETY: the kernel has just read a null-terminated path there, which the program must keep
     // for the length of the call.
     let bytes = unsafe { CStr::from_ptr(ptr::with_exposed_provenance(path)) }.to_bytes();
-    let trimmed = &bytes[..bytes.iter().rposition(|&byte| byte != b'/')? + 1];
+    let Some(last) = bytes.iter().rposition(|&byte| byte != b'/') else {
+        return Whereabouts::Outside;
+    };
+    let trimmed = &bytes[..=last];
     let (parent, name) = match trimmed.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&trimmed[..slash + 1], &trimmed[slash + 1..]),
+        Some(slash) => (&trimmed[..=slash], &trimmed[slash + 1..]),
         None => (&b"."[..], trimmed),
     };
-    if name == b"." || name == b".." {
-        return None;
-    }
     let mut buffer = [MaybeUninit::<u8>::uninit(); libc::PATH_MAX as usize];
-    if parent.len() >= buffer.len() {
-        return None;
+    if name == b"." || name == b".." || parent.len() >= buffer.len() {
+        return Whereabouts::Outside;
     }
     let into = buffer.as_mut_ptr().cast::<u8>();
     // SAFETY: the buffer is longer than the parent by at least the zero behind it.
-    let parent = unsafe {
+    unsafe {
         ptr::copy_nonoverlapping(parent.as_ptr(), into, parent.len());
         into.add(parent.len()).write(0);
-        CStr::from_ptr(into.cast())
-    };
-    let stat = sys::fstatat_at(dir, parent, 0).ok()?;
-    (stat.is(libc::S_IFDIR) && DOOR.is_below(&stat)).then_some(Place { parent: stat.ino, name })
+    }
+    match DOOR.at(dir, into.expose_provenance(), 0) {
+        Whereabouts::Below(stat) => Whereabouts::Below(Place { parent: stat.ino, name }),
+        Whereabouts::Outside => Whereabouts::Outside,
+        Whereabouts::Unsure => Whereabouts::Unsure,
+    }
 }
 
 /// `mkdir`, `mkdirat`.
@@ -111,26 +112,29 @@ pub(super) fn unlink(call: Call, dir: c_int, path: usize, flags: c_int) -> Retur
 pub(super) fn link(call: Call, from: At, to: At, flags: c_int) -> Returned {
     let follow = if flags & libc::AT_SYMLINK_FOLLOW == 0 { NOFOLLOW } else { 0 };
     let source = || DOOR.at(from.0, from.1, follow | flags & libc::AT_EMPTY_PATH);
-    if source().is_none() && place(to.0, to.1).is_none() {
+    if source().is_outside() && place(to.0, to.1).is_outside() {
         return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
     match (source(), place(to.0, to.1)) {
-        (Some(source), Some(to)) => {
+        (Whereabouts::Below(source), Whereabouts::Below(to)) => {
             held.perform(&call, Kind::Link, &[source.ino, to.parent], to.name)
         }
-        _ => across(&held, &call),
+        (Whereabouts::Below(_), _) | (_, Whereabouts::Below(_)) => across(&held, &call),
+        _ => call.perform(),
     }
 }
 
 /// `rename`, `renameat`, `renameat2`.
 pub(super) fn rename(call: Call, from: At, to: At, flags: u32) -> Returned {
-    if place(from.0, from.1).is_none() && place(to.0, to.1).is_none() {
+    if place(from.0, from.1).is_outside() && place(to.0, to.1).is_outside() {
         return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
-    let (Some(source), Some(target)) = (place(from.0, from.1), place(to.0, to.1)) else {
-        return across(&held, &call);
+    let (source, target) = match (place(from.0, from.1), place(to.0, to.1)) {
+        (Whereabouts::Below(source), Whereabouts::Below(target)) => (source, target),
+        (Whereabouts::Below(_), _) | (_, Whereabouts::Below(_)) => return across(&held, &call),
+        _ => return call.perform(),
     };
     let Ok(moved) = sys::fstatat(from.0, from.1, NOFOLLOW) else { return call.perform() };
     let replaced = sys::fstatat(to.0, to.1, NOFOLLOW).ok();
@@ -182,12 +186,12 @@ fn at_place(
     path: usize,
     record: impl FnOnce(&Held<'_>, &Place<'_>) -> Returned,
 ) -> Returned {
-    if place(dir, path).is_none() {
+    if place(dir, path).is_outside() {
         return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
     match place(dir, path) {
-        Some(place) => record(&held, &place),
-        None => call.perform(),
+        Whereabouts::Below(place) => record(&held, &place),
+        _ => call.perform(),
     }
 }

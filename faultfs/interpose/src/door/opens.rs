@@ -8,44 +8,51 @@ use crate::record::Kind;
 use super::inodes::RANDOM;
 use super::names::{self, Place};
 use super::sys::{self, Returned, Stat};
-use super::{Call, DOOR, Held, maps};
+use super::{Call, DOOR, Held, Whereabouts, maps};
 
 const NOFOLLOW: c_int = libc::AT_SYMLINK_NOFOLLOW;
 const TMPFILE_BIT: c_int = libc::O_TMPFILE & !libc::O_DIRECTORY;
 
 /// `open`, `creat`, `openat`.
 pub(super) fn open(call: Call, dir: c_int, path: usize, flags: c_int, mode: usize) -> Returned {
-    if flags & libc::O_PATH != 0 || flags & (libc::O_CREAT | libc::O_TRUNC | TMPFILE_BIT) == 0 {
-        let returned = call.perform();
-        return settled(&call, returned);
+    if flags & libc::O_PATH != 0 {
+        return open_elsewhere(&call);
     }
     if flags & TMPFILE_BIT != 0 {
         return open_temp_file(&call, dir, path, mode);
     }
-    let Effect::Below { .. } = effect(dir, path, flags) else {
-        return open_elsewhere(&call, dir, path, flags);
-    };
+    if matches!(effect(dir, path, flags), Effect::Elsewhere) {
+        return open_elsewhere(&call);
+    }
     let Some(held) = DOOR.hold() else { return call.perform() };
     // What was there may have changed before the lock was taken.
     match effect(dir, path, flags) {
-        Effect::Below { existing, place } => {
-            let parent = place.map_or(0, |place| place.parent);
-            let name = place.map_or(&[][..], |place| place.name);
-            let words = [parent, existing, flags as u64, mode as u64];
-            let linked = existing == 0 && sys::fstatat(dir, path, NOFOLLOW).is_ok();
-            let started = held.start(&call, Kind::Open, &words, name, &[]);
-            let returned = call.perform();
-            let made = sys::fstat(returned as c_int).ok().filter(|_| returned >= 0);
-            held.end(started, returned, made.as_ref());
-            if let Some(made) = made {
-                made_or_truncated(&held, &call, returned as c_int, &made, linked);
+        Effect::Creates(place) => {
+            let linked = sys::fstatat(dir, path, NOFOLLOW).is_ok();
+            let words = [place.parent, 0, flags as u64, mode as u64];
+            let returned = open_recorded(&held, &call, Kind::Open, &words, place.name);
+            if linked && returned >= 0 {
+                held.unmodelled(&call, "a file was created through a dangling symbolic link");
             }
             returned
         }
-        Effect::None => {
+        Effect::Empties(ino) => {
+            open_recorded(&held, &call, Kind::Open, &[0, ino, flags as u64, mode as u64], &[])
+        }
+        Effect::Opens => {
+            let absent = sys::fstatat(dir, path, 0).is_err();
             let returned = call.perform();
+            if absent && returned >= 0 {
+                forget_reused(returned as c_int);
+            }
+            if !settle(returned) {
+                held.unmodelled(&call, TOO_MANY);
+            }
+            returned
+        }
+        Effect::Elsewhere => {
             drop(held);
-            settled(&call, returned)
+            open_elsewhere(&call)
         }
     }
 }
@@ -61,96 +68,78 @@ pub(super) fn open_how(call: Call) -> Returned {
     open(call, dir as c_int, path, flags as c_int, mode as usize)
 }
 
-/// What an open that may create or truncate will do.
+/// What an open will do.
 enum Effect<'a> {
-    /// It creates at a place, or truncates an existing inode.
-    Below { existing: u64, place: Option<Place<'a>> },
-    /// Nothing, or nothing below the root.
-    None,
+    /// Make a file below the root.
+    Creates(Place<'a>),
+    /// Truncate a file below the root.
+    Empties(u64),
+    /// Open what is below the root, or fail unless somebody makes it. Done with the lock held, so that
+    /// nobody makes it, or removes it before the descriptor is followed.
+    Opens,
+    /// Nothing below the root, or wait for somebody to open the other end of a pipe.
+    Elsewhere,
 }
 
 fn effect<'a>(dir: c_int, path: usize, flags: c_int) -> Effect<'a> {
+    let creates = flags & libc::O_CREAT != 0;
     match sys::fstatat(dir, path, 0) {
-        Ok(stat) => {
-            let empties = flags & libc::O_TRUNC != 0 && stat.is(libc::S_IFREG);
-            let fails = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
-            if empties && !fails && DOOR.is_below(&stat) {
-                return Effect::Below { existing: stat.ino, place: None };
-            }
-            Effect::None
-        }
-        Err(error) if error == -(libc::ENOENT as Returned) && flags & libc::O_CREAT != 0 => {
-            match names::place(dir, path) {
-                Some(place) => Effect::Below { existing: 0, place: Some(place) },
-                None => Effect::None,
+        Ok(stat) if !stat.is(libc::S_IFREG) && !stat.is(libc::S_IFDIR) => Effect::Elsewhere,
+        Ok(stat) if !creates && !DOOR.is_on_device(&stat) => Effect::Elsewhere,
+        Ok(stat) if DOOR.is_below(&stat) => {
+            let fails = creates && flags & libc::O_EXCL != 0;
+            if stat.is(libc::S_IFREG) && flags & libc::O_TRUNC != 0 && !fails {
+                Effect::Empties(stat.ino)
+            } else {
+                Effect::Opens
             }
         }
-        Err(_) => Effect::None,
+        found => match names::place(dir, path) {
+            Whereabouts::Below(place) if creates && found.is_err() => Effect::Creates(place),
+            Whereabouts::Outside => Effect::Elsewhere,
+            _ => Effect::Opens,
+        },
     }
 }
 
-/// An open that creates outside may reuse the inode number of a file that was once below.
-fn open_elsewhere(call: &Call, dir: c_int, path: usize, flags: c_int) -> Returned {
-    let absent = flags & libc::O_CREAT != 0 && sys::fstatat(dir, path, 0).is_err();
-    let returned = call.perform();
-    if absent
-        && returned >= 0
-        && let Ok(stat) = sys::fstat(returned as c_int)
-        && stat.links == 1
-        && DOOR.is_below(&stat)
-        && names::place(dir, path).is_none()
-        && let Some(_held) = DOOR.hold()
-    {
-        DOOR.inodes.remove(stat.ino);
-    }
-    settled(call, returned)
-}
-
-fn made_or_truncated(held: &Held<'_>, call: &Call, fd: c_int, made: &Stat, linked: bool) {
-    if linked {
-        held.unmodelled(call, "a file was created through a dangling symbolic link");
-    }
-    held.insert(call, made.ino);
-    maps::resized(held, made.ino, made.size);
-    if !DOOR.fds.set(fd, made.ino) {
-        held.unmodelled(call, TOO_MANY);
-    }
-}
-
-fn open_temp_file(call: &Call, dir: c_int, path: usize, mode: usize) -> Returned {
-    let Some(below) = DOOR.at(dir, path, 0) else {
-        let returned = call.perform();
-        return settled(call, returned);
-    };
-    let Some(held) = DOOR.hold() else { return call.perform() };
-    let started = held.start(call, Kind::TempFile, &[below.ino, mode as u64], &[], &[]);
+/// An open that creates or truncates, between its start and its end.
+fn open_recorded(held: &Held<'_>, call: &Call, kind: Kind, words: &[u64], name: &[u8]) -> Returned {
+    let started = held.start(call, kind, words, name, &[]);
     let returned = call.perform();
     let made = sys::fstat(returned as c_int).ok().filter(|_| returned >= 0);
     held.end(started, returned, made.as_ref());
-    if let Some(made) = made {
-        made_or_truncated(&held, call, returned as c_int, &made, false);
+    follow(held, call, returned)
+}
+
+/// Takes note of a new descriptor of something below the root.
+fn follow(held: &Held<'_>, call: &Call, returned: Returned) -> Returned {
+    let fd = returned as c_int;
+    if returned >= 0
+        && let Ok(stat) = sys::fstat(fd)
+    {
+        held.insert(call, stat.ino);
+        if stat.is(libc::S_IFREG) {
+            maps::resized(held, stat.ino, stat.size);
+        }
+        if !DOOR.fds.set(fd, stat.ino) {
+            held.unmodelled(call, TOO_MANY);
+        }
     }
     returned
 }
 
-/// Finds out what a new descriptor stands for.
-fn settled(call: &Call, returned: Returned) -> Returned {
-    if returned < 0 {
-        return returned;
+/// A file made outside may have the inode number of one that was once below.
+fn forget_reused(fd: c_int) {
+    if let Ok(stat) = sys::fstat(fd)
+        && DOOR.is_below(&stat)
+    {
+        DOOR.inodes.remove(stat.ino);
     }
-    let fd = returned as c_int;
-    let random = |stat: &Stat| {
-        // /dev/random and /dev/urandom
-        stat.is(libc::S_IFCHR)
-            && (stat.rdev == libc::makedev(1, 8) || stat.rdev == libc::makedev(1, 9))
-    };
-    let stands_for = match sys::fstat(fd) {
-        Ok(stat) if DOOR.is_below(&stat) => stat.ino,
-        Ok(stat) if random(&stat) => RANDOM,
-        _ => 0,
-    };
-    if !DOOR.fds.set(fd, stands_for)
-        && stands_for != RANDOM
+}
+
+fn open_elsewhere(call: &Call) -> Returned {
+    let returned = call.perform();
+    if !settle(returned)
         && let Some(held) = DOOR.hold()
     {
         held.unmodelled(call, TOO_MANY);
@@ -158,15 +147,45 @@ fn settled(call: &Call, returned: Returned) -> Returned {
     returned
 }
 
+fn open_temp_file(call: &Call, dir: c_int, path: usize, mode: usize) -> Returned {
+    let below = || DOOR.at(dir, path, 0);
+    if below().is_outside() {
+        return open_elsewhere(call);
+    }
+    let Some(held) = DOOR.hold() else { return call.perform() };
+    match below() {
+        Whereabouts::Below(dir) => {
+            open_recorded(&held, call, Kind::TempFile, &[dir.ino, mode as u64], &[])
+        }
+        _ => call.perform(),
+    }
+}
+
+/// Finds out what a new descriptor stands for. False for a descriptor below the root that is too large to be followed.
+fn settle(returned: Returned) -> bool {
+    let fd = returned as c_int;
+    let random = |stat: &Stat| {
+        let devices = [libc::makedev(1, 8), libc::makedev(1, 9)]; // /dev/random, /dev/urandom
+        stat.is(libc::S_IFCHR) && devices.contains(&stat.rdev)
+    };
+    let stands_for = match sys::fstat(fd) {
+        _ if returned < 0 => return true,
+        Ok(stat) if DOOR.is_below(&stat) => stat.ino,
+        Ok(stat) if random(&stat) => RANDOM,
+        _ => 0,
+    };
+    DOOR.fds.set(fd, stands_for) || stands_for == RANDOM
+}
+
 const TOO_MANY: &str = "a descriptor beyond those that the door can follow (65,536)";
 
 /// `mknod`, `mknodat`.
 pub(super) fn make_node(call: Call, dir: c_int, path: usize, mode: usize) -> Returned {
-    if names::place(dir, path).is_none() {
+    if names::place(dir, path).is_outside() {
         return call.perform();
     }
     let Some(held) = DOOR.hold() else { return call.perform() };
-    let Some(place) = names::place(dir, path) else { return call.perform() };
+    let Whereabouts::Below(place) = names::place(dir, path) else { return call.perform() };
     if !matches!(mode as u32 & libc::S_IFMT, 0 | libc::S_IFREG) {
         let returned = call.perform();
         if returned == 0 {

@@ -5,7 +5,7 @@
 //! it pass; any other `syscall` instruction of the process may be trapped.
 
 use std::arch::naked_asm;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
 /// A kernel result as the kernel gives it: a value, or a negated `errno`.
@@ -116,7 +116,7 @@ pub(crate) fn fstat(fd: c_int) -> Result<Stat, Returned> {
     Stat::of(returned, stat)
 }
 
-/// `fstatat` of a path at an address that the program gave.
+/// `fstatat` of the path at an address.
 pub(crate) fn fstatat(dir: c_int, path: usize, flags: c_int) -> Result<Stat, Returned> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     let into = stat.as_mut_ptr().expose_provenance();
@@ -124,11 +124,6 @@ pub(crate) fn fstatat(dir: c_int, path: usize, flags: c_int) -> Result<Stat, Ret
     // SAFETY: the kernel writes to `stat`, whose address was exposed, and reads a path that is
     // null-terminated or the program's own, whose refusal is the program's affair.
     Stat::of(unsafe { raw(libc::SYS_newfstatat, given) }, stat)
-}
-
-/// `fstatat` of a path of ours.
-pub(crate) fn fstatat_at(dir: c_int, path: &CStr, flags: c_int) -> Result<Stat, Returned> {
-    fstatat(dir, path.as_ptr().expose_provenance(), flags)
 }
 
 /// Where the next `read` or `write` of `fd` begins.

@@ -17,7 +17,11 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    pub(crate) fn new_in(folder: &Path) -> Self {
+        let folder = tempfile::tempdir_in(folder).unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir(&root).unwrap();
         Self { log: folder.path().join("log"), root, folder }
