@@ -106,6 +106,7 @@ mod scope;
 mod seed;
 mod site;
 mod suggest;
+mod sweep;
 mod timer;
 mod unwind;
 
@@ -126,3 +127,4 @@ pub use error::Error;
 pub use scenario::{Instance, Scenario};
 pub use scope::{Entered, Scope};
 pub use site::Site;
+pub use sweep::{Run, Sweep, SweepReport};

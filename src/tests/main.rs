@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 mod compatible;
 mod points;
 mod scenarios;
+mod sweeps;
 
 /// Runs one ignored test of this program in a process of its own, with a variable set.
 fn run_child(test: &str, variable: &str, value: &str) -> Output {
