@@ -231,7 +231,7 @@ fn same(named: &fs::Metadata, file: &File) -> bool {
 }
 
 /// Removes a tree, also where an engine took its own permissions away, or is still writing.
-fn remove_tree(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
     const TRIES: u32 = 5;
     let mut result = fs::remove_dir_all(folder);
     for _ in 1..TRIES {

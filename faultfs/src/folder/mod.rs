@@ -1,0 +1,345 @@
+//! A real folder made equal to a [`Disk`], again and again, and read back as one.
+//!
+//! A worker checks thousands of states in one folder, and two states differ little. So what is there is
+//! kept where it can be: a file whose name stays is read and only its differing pages are written, and its
+//! descriptor is kept for the next time. Names, link identity, kinds, sizes, contents and permission bits
+//! become exact. Modification and access times of files and directories are set to one fixed time,
+//! [`TIME_SECONDS`]; change times are the kernel's own, and those of symbolic links are left alone. Holes are not
+//! told from zeros.
+
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, FileType, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{
+    DirEntryExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
+};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{OFlags, SeekFrom};
+
+use crate::disk::{Body, Content, Disk};
+use crate::op::{Ino, Name, PAGE};
+use crate::session::remove_tree;
+
+pub use read::{difference, read};
+
+/// The modification and access time of everything in a folder that was written, in seconds after 1970:
+/// the beginning of the year 2000 UTC.
+pub const TIME_SECONDS: u64 = 946_684_800;
+
+/// Permission bits, those for user and group identity and the sticky one included.
+const MODE_BITS: u32 = 0o7777;
+/// Descriptors that are kept open between two writes; far below the usual limit of 1024.
+const OPEN_MAX: usize = 256;
+/// Bytes that are read and compared at once.
+const CHUNK: usize = 64 * PAGE as usize;
+
+/// A folder that takes the form of one disk after another.
+///
+/// ```
+/// use faultfs::{disk::Disk, folder::Folder, session::Session};
+///
+/// let session = Session::new()?;
+/// let mut folder = Folder::new(session.path().join("state"));
+/// std::fs::create_dir(folder.path())?;
+/// std::fs::write(folder.path().join("left over"), "x")?;
+/// folder.write(&Disk::new())?;
+/// assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// Open files by inode number. As long as a file is open no other gets its number.
+    open: HashMap<u64, File>,
+    have: Vec<u8>,
+    want: Vec<u8>,
+}
+
+impl Folder {
+    /// The folder at `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Folder {
+        let (have, want) = (vec![0; CHUNK], vec![0; CHUNK]);
+        Folder { root: root.into(), open: HashMap::new(), have, want }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the folder hold `disk` and nothing else. Whatever else is below it is removed.
+    ///
+    /// Nobody else may change the folder meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of the filesystem; the folder then holds neither the one disk nor the other.
+    pub fn write(&mut self, disk: &Disk) -> io::Result<()> {
+        fs::create_dir_all(&self.root)?;
+        let mut pass =
+            Pass { disk, links: links(disk), placed: BTreeMap::new(), kept: BTreeSet::new() };
+        let root = self.root.clone();
+        self.write_dir(&mut pass, &root, Ino::ROOT)?;
+        let Pass { kept, .. } = pass;
+        self.open.retain(|ino, _| kept.contains(ino));
+        Ok(())
+    }
+
+    fn write_dir(&mut self, pass: &mut Pass<'_>, dir: &Path, ino: Ino) -> io::Result<()> {
+        let disk = pass.disk;
+        let wanted = disk.entries(ino).expect("the caller has seen a directory");
+        let mut found = list(dir)?;
+        for (name, &excess) in found.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
+            clear(&path_in(dir, name), Some(excess), |_| false)?;
+        }
+        for (name, &child) in wanted {
+            let path = path_in(dir, name);
+            let found = found.remove(name);
+            match disk.get(child).map(|inode| &inode.body) {
+                Some(Body::File(content)) => self.write_file(pass, &path, found, child, content)?,
+                Some(Body::Dir(_)) => {
+                    if !clear(&path, found, |found| found.kind.is_dir())? {
+                        fs::create_dir(&path)?;
+                    }
+                    self.write_dir(pass, &path, child)?;
+                }
+                Some(Body::Symlink(target)) => {
+                    let target = OsStr::from_bytes(target.as_bytes());
+                    let keeps = |found: &Found| {
+                        found.kind.is_symlink() && fs::read_link(&path).is_ok_and(|t| t == target)
+                    };
+                    if !clear(&path, found, keeps)? {
+                        symlink(target, &path)?;
+                    }
+                }
+                // A slot of an inode that was lost with all it held.
+                None => drop(clear(&path, found, |_| false)?),
+            }
+        }
+        let opened = File::open(dir)?;
+        finish(&opened, &opened.metadata()?, false, disk.get(ino).map_or(0o755, |inode| inode.mode))
+    }
+
+    fn write_file(
+        &mut self,
+        pass: &mut Pass<'_>,
+        path: &Path,
+        found: Option<Found>,
+        ino: Ino,
+        content: &Content,
+    ) -> io::Result<()> {
+        let linked = pass.links.get(&ino).is_some_and(|&count| count > 1);
+        if let Some(first) = pass.placed.get(&ino) {
+            clear(path, found, |_| false)?;
+            return fs::hard_link(first, path);
+        }
+        // A file with several names is made anew: which of them stay is not worth finding out.
+        let held = match found {
+            Some(found) if found.kind.is_file() && !linked => self.reuse(path, found.ino)?,
+            _ => None,
+        };
+        let (file, metadata) = match held {
+            Some(held) => held,
+            None => {
+                clear(path, found, |_| false)?;
+                let file = options().create_new(true).mode(0o600).open(path)?;
+                let metadata = file.metadata()?;
+                (file, metadata)
+            }
+        };
+        let wrote = self.write_content(&file, metadata.len(), content)?;
+        let mode = pass.disk.get(ino).map_or(0, |inode| inode.mode);
+        finish(&file, &metadata, wrote, mode)?;
+        if linked {
+            pass.placed.insert(ino, path.to_path_buf());
+        } else if self.open.len() < OPEN_MAX {
+            pass.kept.insert(metadata.ino());
+            self.open.insert(metadata.ino(), file);
+        }
+        Ok(())
+    }
+
+    /// The file at `path`, if it has no other name.
+    fn reuse(&mut self, path: &Path, ino: u64) -> io::Result<Option<(File, Metadata)>> {
+        let file = match self.open.remove(&ino) {
+            Some(file) => file,
+            None => match options().open(path) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+                    options().open(path)?
+                }
+                other => other?,
+            },
+        };
+        let metadata = file.metadata()?;
+        Ok((metadata.nlink() == 1).then_some((file, metadata)))
+    }
+
+    /// Gives a file of `held` bytes its new content; writes what differs. True where anything did.
+    fn write_content(&mut self, file: &File, held: u64, content: &Content) -> io::Result<bool> {
+        let len = content.len();
+        if held > len {
+            file.set_len(len)?;
+        }
+        let common = held.min(len);
+        let (mut at, mut wrote) = (0, held != len);
+        while at < common {
+            at = skip_holes(file, content, at);
+            let count = common.saturating_sub(at).min(CHUNK as u64) as usize;
+            let (have, want) = (&mut self.have[..count], &mut self.want[..count]);
+            file.read_exact_at(have, at)?;
+            content.read_at(want, at);
+            if have != want {
+                write_differing(file, have, want, at)?;
+                wrote = true;
+            }
+            at += count as u64;
+        }
+        let mut end = common;
+        for Range { start, end: stop } in runs(content, common) {
+            let want = &mut self.want[..(stop - start) as usize];
+            content.read_at(want, start);
+            file.write_all_at(want, start)?;
+            end = stop;
+        }
+        if end < len {
+            file.set_len(len)?;
+        }
+        Ok(wrote)
+    }
+}
+
+/// What one write of a disk knows of its progress.
+struct Pass<'a> {
+    disk: &'a Disk,
+    /// How many names each inode has.
+    links: BTreeMap<Ino, u32>,
+    /// The first name of each file that has several.
+    placed: BTreeMap<Ino, PathBuf>,
+    /// Files whose descriptors are worth keeping.
+    kept: BTreeSet<u64>,
+}
+
+fn links(disk: &Disk) -> BTreeMap<Ino, u32> {
+    let mut links = BTreeMap::new();
+    disk.walk().into_iter().for_each(|(_, ino)| *links.entry(ino).or_default() += 1);
+    links
+}
+
+/// An entry of a real directory.
+#[derive(Clone, Copy)]
+struct Found {
+    kind: FileType,
+    ino: u64,
+}
+
+fn list(dir: &Path) -> io::Result<BTreeMap<Name, Found>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+            fs::read_dir(dir)?
+        }
+        other => other?,
+    };
+    let found = entries.map(|entry| {
+        let entry = entry?;
+        let found = Found { kind: entry.file_type()?, ino: entry.ino() };
+        Ok((Name::new(entry.file_name().as_bytes()), found))
+    });
+    found.collect()
+}
+
+fn path_in(dir: &Path, name: &Name) -> PathBuf {
+    dir.join(OsStr::from_bytes(name.as_bytes()))
+}
+
+/// Removes what stands at `path`, if it is not to be kept; true where it is kept.
+fn clear(path: &Path, found: Option<Found>, keeps: impl Fn(&Found) -> bool) -> io::Result<bool> {
+    match found {
+        Some(found) if keeps(&found) => Ok(true),
+        Some(found) if found.kind.is_dir() => remove_tree(path).map(|()| false),
+        Some(_) => fs::remove_file(path).map(|()| false),
+        None => Ok(false),
+    }
+}
+
+/// How files are opened: never through a link, and reading leaves their times alone.
+fn options() -> OpenOptions {
+    let flags = (OFlags::NOFOLLOW | OFlags::NOATIME).bits();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(flags.cast_signed());
+    options
+}
+
+/// The first byte from `at` on that may differ: what is a hole on both sides is passed over. Not asked
+/// for files that one chunk holds.
+fn skip_holes(file: &File, content: &Content, at: u64) -> u64 {
+    if content.len() <= CHUNK as u64 {
+        return at;
+    }
+    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => data,
+        Err(rustix::io::Errno::NXIO) => u64::MAX,
+        Err(_) => at,
+    };
+    if data == at {
+        return at;
+    }
+    let page = content.page_numbers().find(|&page| page >= at / PAGE);
+    let wanted = page.map_or(u64::MAX, |page| page * PAGE);
+    at.max(data.min(wanted) / PAGE * PAGE)
+}
+
+/// Writes the pages of `want` that differ from `have`, neighbours in one go.
+fn write_differing(file: &File, have: &[u8], want: &[u8], at: u64) -> io::Result<()> {
+    let page = PAGE as usize;
+    let mut from = None;
+    for start in (0..want.len()).step_by(page) {
+        let end = (start + page).min(want.len());
+        if have[start..end] != want[start..end] {
+            from.get_or_insert(start);
+        } else if let Some(from) = from.take() {
+            file.write_all_at(&want[from..start], at + from as u64)?;
+        }
+    }
+    from.map_or(Ok(()), |from| file.write_all_at(&want[from..], at + from as u64))
+}
+
+/// What a content has from byte `from` on: its pages as byte ranges, neighbours joined up to a chunk.
+fn runs(content: &Content, from: u64) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for page in content.page_numbers() {
+        let run = (page * PAGE).max(from)..((page + 1) * PAGE).min(content.len());
+        match runs.last_mut() {
+            _ if run.is_empty() => {}
+            Some(last) if last.end == run.start && run.end - last.start <= CHUNK as u64 => {
+                last.end = run.end;
+            }
+            _ => runs.push(run),
+        }
+    }
+    runs
+}
+
+/// Sets permission bits and times, where they differ.
+fn finish(file: &File, metadata: &Metadata, wrote: bool, mode: u32) -> io::Result<()> {
+    if metadata.mode() & MODE_BITS != mode & MODE_BITS {
+        file.set_permissions(Permissions::from_mode(mode & MODE_BITS))?;
+    }
+    let seconds = [metadata.atime(), metadata.mtime()];
+    let nanoseconds = [metadata.atime_nsec(), metadata.mtime_nsec()];
+    if wrote || seconds != [TIME_SECONDS.cast_signed(); 2] || nanoseconds != [0; 2] {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME_SECONDS);
+        file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+    }
+    Ok(())
+}
