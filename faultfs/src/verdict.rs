@@ -147,8 +147,8 @@ impl Broken {
         &self.message
     }
 
-    /// The last lines that a process which died had written to its standard error; empty otherwise. Not
-    /// the same from run to run (it may hold process and thread numbers), and so for people only.
+    /// The last lines that a process which died had written to its standard error, in earlier checks too;
+    /// empty otherwise. Not the same from run to run, and so for people only.
     pub fn output(&self) -> &str {
         &self.output
     }

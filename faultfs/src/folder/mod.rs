@@ -7,7 +7,7 @@
 //! [`TIME_SECONDS`]; change times are the kernel's own, and those of symbolic links are left alone. Holes are not
 //! told from zeros.
 
-mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +29,7 @@ use crate::disk::{Body, Content, Disk};
 use crate::op::{Ino, Name, PAGE};
 use crate::session::remove_tree;
 
-pub use read::{difference, read};
+pub use snapshot::{difference, snapshot};
 
 /// The modification and access time of everything in a folder that was written, in seconds after 1970:
 /// the beginning of the year 2000 UTC.
@@ -102,31 +102,48 @@ impl Folder {
             clear(&path_in(dir, name), Some(excess), |_| false)?;
         }
         for (name, &child) in wanted {
-            let path = path_in(dir, name);
-            let found = found.remove(name);
-            match disk.get(child).map(|inode| &inode.body) {
-                Some(Body::File(content)) => self.write_file(pass, &path, found, child, content)?,
-                Some(Body::Dir(_)) => {
-                    if !clear(&path, found, |found| found.kind.is_dir())? {
-                        fs::create_dir(&path)?;
-                    }
-                    self.write_dir(pass, &path, child)?;
-                }
-                Some(Body::Symlink(target)) => {
-                    let target = OsStr::from_bytes(target.as_bytes());
-                    let keeps = |found: &Found| {
-                        found.kind.is_symlink() && fs::read_link(&path).is_ok_and(|t| t == target)
-                    };
-                    if !clear(&path, found, keeps)? {
-                        symlink(target, &path)?;
-                    }
-                }
-                // A slot of an inode that was lost with all it held.
-                None => drop(clear(&path, found, |_| false)?),
-            }
+            self.write_entry(pass, &path_in(dir, name), found.remove(name), child)?;
         }
         let opened = File::open(dir)?;
         finish(&opened, &opened.metadata()?, false, disk.get(ino).map_or(0o755, |inode| inode.mode))
+    }
+
+    fn write_entry(
+        &mut self,
+        pass: &mut Pass<'_>,
+        path: &Path,
+        found: Option<Found>,
+        ino: Ino,
+    ) -> io::Result<()> {
+        if let Some(first) = pass.placed.get(&ino) {
+            clear(path, found, |_| false)?;
+            return fs::hard_link(first, path);
+        }
+        match pass.disk.get(ino).map(|inode| &inode.body) {
+            Some(Body::File(content)) => self.write_file(pass, path, found, ino, content),
+            Some(Body::Dir(_)) => {
+                if !clear(path, found, |found| found.kind.is_dir())? {
+                    fs::create_dir(path)?;
+                }
+                self.write_dir(pass, path, ino)
+            }
+            Some(Body::Symlink(target)) => {
+                let target = OsStr::from_bytes(target.as_bytes());
+                let linked = pass.is_linked(ino);
+                let keeps = |found: &Found| {
+                    let alone = || path.symlink_metadata().is_ok_and(|m| m.nlink() == 1);
+                    let is_right = || fs::read_link(path).is_ok_and(|t| t == target);
+                    found.kind.is_symlink() && !linked && alone() && is_right()
+                };
+                if !clear(path, found, keeps)? {
+                    symlink(target, path)?;
+                }
+                pass.place(ino, path);
+                Ok(())
+            }
+            // A name whose inode is lost is no name.
+            None => clear(path, found, |_| false).map(drop),
+        }
     }
 
     fn write_file(
@@ -137,14 +154,11 @@ impl Folder {
         ino: Ino,
         content: &Content,
     ) -> io::Result<()> {
-        let linked = pass.links.get(&ino).is_some_and(|&count| count > 1);
-        if let Some(first) = pass.placed.get(&ino) {
-            clear(path, found, |_| false)?;
-            return fs::hard_link(first, path);
-        }
-        // A file with several names is made anew: which of them stay is not worth finding out.
+        // What has several names is made anew: which of them stay is not worth finding out.
         let held = match found {
-            Some(found) if found.kind.is_file() && !linked => self.reuse(path, found.ino)?,
+            Some(found) if found.kind.is_file() && !pass.is_linked(ino) => {
+                self.reuse(path, found.ino)?
+            }
             _ => None,
         };
         let (file, metadata) = match held {
@@ -159,9 +173,8 @@ impl Folder {
         let wrote = self.write_content(&file, metadata.len(), content)?;
         let mode = pass.disk.get(ino).map_or(0, |inode| inode.mode);
         finish(&file, &metadata, wrote, mode)?;
-        if linked {
-            pass.placed.insert(ino, path.to_path_buf());
-        } else if self.open.len() < OPEN_MAX {
+        pass.place(ino, path);
+        if self.open.len() < OPEN_MAX {
             pass.kept.insert(metadata.ino());
             self.open.insert(metadata.ino(), file);
         }
@@ -223,10 +236,23 @@ struct Pass<'a> {
     disk: &'a Disk,
     /// How many names each inode has.
     links: BTreeMap<Ino, u32>,
-    /// The first name of each file that has several.
+    /// The first name of each inode that has several.
     placed: BTreeMap<Ino, PathBuf>,
     /// Files whose descriptors are worth keeping.
     kept: BTreeSet<u64>,
+}
+
+impl Pass<'_> {
+    fn is_linked(&self, ino: Ino) -> bool {
+        self.links.get(&ino).is_some_and(|&count| count > 1)
+    }
+
+    /// Remembers where the first of several names of an inode is.
+    fn place(&mut self, ino: Ino, path: &Path) {
+        if self.is_linked(ino) {
+            self.placed.insert(ino, path.to_path_buf());
+        }
+    }
 }
 
 fn links(disk: &Disk) -> BTreeMap<Ino, u32> {

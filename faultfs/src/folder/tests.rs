@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use super::{Folder, TIME_SECONDS, difference, read};
+use super::{Folder, TIME_SECONDS, difference, snapshot};
 use crate::disk::Disk;
 use crate::op::{Bytes, Op};
 use crate::op::{Ino, Kind, Name, Slot};
@@ -134,8 +134,8 @@ proptest! {
             }
             steps.iter().for_each(|step| apply(&mut disk, step));
             folder.write(&disk).unwrap();
-            prop_assert_eq!(difference(&disk, folder.path()), None);
-            prop_assert_eq!(read(folder.path()).unwrap().digest(), disk.digest());
+            prop_assert_eq!(difference(&disk, &snapshot(folder.path()).unwrap()), None);
+            prop_assert_eq!(snapshot(folder.path()).unwrap().digest(), disk.digest());
             assert_times_are_fixed(folder.path(), &disk);
         }
     }
@@ -183,7 +183,7 @@ fn what_an_engine_did_to_the_folder_is_undone() {
     for (index, deed) in deeds.iter().enumerate() {
         deed();
         folder.write(&disk).unwrap();
-        assert_eq!(difference(&disk, &root), None, "deed {index}");
+        assert_eq!(difference(&disk, &snapshot(&root).unwrap()), None, "deed {index}");
         assert_times_are_fixed(&root, &disk);
     }
 }
@@ -199,7 +199,7 @@ fn a_hole_stays_a_hole() {
     disk.apply(&Op::Write { ino, offset: 1 << 39, data, direct: false, sync: None });
     Folder::new(base.path()).write(&disk).unwrap();
     assert!(fs::metadata(base.path().join("n0")).unwrap().blocks() < 100);
-    assert_eq!(difference(&disk, base.path()), None);
+    assert_eq!(difference(&disk, &snapshot(base.path()).unwrap()), None);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn differences_are_told_in_words() {
     let told = |deed: &dyn Fn(), folder: &mut Folder| {
         folder.write(&disk).unwrap();
         deed();
-        difference(&disk, &root).unwrap()
+        difference(&disk, &snapshot(&root).unwrap()).unwrap()
     };
     let overwrite = || {
         let file = OpenOptions::new().write(true).open(root.join("n0")).unwrap();
@@ -249,8 +249,8 @@ fn differences_are_told_in_words() {
 fn what_a_disk_cannot_hold_is_refused() {
     let base = tempfile::tempdir().unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(base.path().join("s")).unwrap();
-    let error = read(base.path()).unwrap_err();
+    let error = snapshot(base.path()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);
     Folder::new(base.path()).write(&Disk::new()).unwrap();
-    assert_eq!(difference(&Disk::new(), base.path()), None);
+    assert_eq!(difference(&Disk::new(), &snapshot(base.path()).unwrap()), None);
 }

@@ -51,6 +51,7 @@
 //! Linux only.
 
 mod launch;
+mod output;
 mod pool;
 mod process;
 mod serve;

@@ -342,12 +342,10 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
             Err(broken) => matches!(broken.verdict(), Verdict::Panicked | Verdict::Hung),
             Ok(_) => false,
         };
-        if spent || self.pool.fresh {
-            if let Some(process) = self.process.take() {
-                self.retire(process);
-            }
-        } else if let Some(process) = &mut self.process {
-            process.forget_output();
+        if (spent || self.pool.fresh)
+            && let Some(process) = self.process.take()
+        {
+            self.retire(process);
         }
         self.depth = match took < QUICK && !self.pool.fresh {
             true => (self.depth * 2).min(JOBS_MAX),

@@ -11,13 +11,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::Launch;
+use super::output::{Output, Report};
 use super::wire::{self, Hello, Said};
 use crate::verdict::{Broken, Verdict};
 
 /// How long a process may take to end after it has closed its connection.
 const END_LIMIT: Duration = Duration::from_secs(2);
-/// Bytes of standard error that are kept: the last ones.
-const OUTPUT_MAX: usize = 8 << 10;
 
 /// A running worker. Dropped, it is killed, with all of its process group, and reaped.
 pub(super) struct Process {
@@ -27,7 +26,7 @@ pub(super) struct Process {
     incoming: Vec<u8>,
     /// Bytes at the front of `incoming` that are done with.
     done: usize,
-    output: Vec<u8>,
+    output: Output,
     oom_kills: u64,
 }
 
@@ -58,7 +57,7 @@ impl Process {
         wire::frame(&mut frame, &[&wire::encode(hello)]);
         // Where it is gone already, that is heard when it is listened to.
         let _ = stream.write_all(&frame);
-        let (incoming, output) = (Vec::new(), Vec::new());
+        let (incoming, output) = (Vec::new(), Output::default());
         let process =
             Process { child, stream, stderr, incoming, done: 0, output, oom_kills: oom_kills() };
         if let Some(stderr) = &process.stderr {
@@ -109,14 +108,9 @@ impl Process {
         }
     }
 
-    /// What it has written so far belongs to jobs that are answered.
-    pub(super) fn forget_output(&mut self) {
-        self.output.clear();
-    }
-
     /// The last lines of its standard error.
     pub(super) fn output(&self) -> String {
-        String::from_utf8_lossy(&self.output).trim_end().to_string()
+        self.output.tail()
     }
 
     /// Waits for the end of a worker that has closed its connection, and says what it died of.
@@ -124,14 +118,13 @@ impl Process {
         let ended = self.await_end();
         let status = self.end();
         self.drain_output();
-        let output = self.output();
         let oom_killed = oom_kills() > self.oom_kills;
         let broken = match status {
             _ if !ended => Broken::new(Verdict::Aborted, "closed its connection and did not end"),
-            Ok(status) => cause(status, &output, oom_killed),
+            Ok(status) => cause(status, self.output.report(), oom_killed),
             Err(error) => Broken::new(Verdict::NotMeasured, format!("the worker is lost: {error}")),
         };
-        broken.with_output(output)
+        broken.with_output(self.output())
     }
 
     fn wait(&self, limit: Duration) -> io::Result<Ready> {
@@ -167,16 +160,12 @@ impl Process {
     /// Takes what is there from standard error; keeps the last of it.
     fn drain_output(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
-        let mut chunk = [0; OUTPUT_MAX];
+        let mut chunk = [0; 4 << 10];
         // A worker that writes without end is not waited for: the deadline is looked at in between.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => return self.stderr = None,
-                Ok(count) => {
-                    self.output.extend_from_slice(&chunk[..count]);
-                    let excess = self.output.len().saturating_sub(OUTPUT_MAX);
-                    self.output.drain(..excess);
-                }
+                Ok(count) => self.output.push(&chunk[..count]),
                 Err(_) => return,
             }
         }
@@ -222,18 +211,16 @@ fn parse(message: Option<(&[u8], usize)>) -> io::Result<Option<(Said, usize)>> {
 }
 
 /// What a process died of: see the table in the module's documentation.
-fn cause(status: ExitStatus, output: &str, oom_killed: bool) -> Broken {
+fn cause(status: ExitStatus, report: Option<Report>, oom_killed: bool) -> Broken {
     let signal = |number| Signal::from_named_raw(number);
     let (verdict, message) = match status.signal().map(|number| (number, signal(number))) {
         Some((_, Some(Signal::SEGV))) => (Verdict::Faulted, "segmentation fault".into()),
         Some((_, Some(Signal::BUS))) => (Verdict::Faulted, "bus error".into()),
-        Some((_, Some(Signal::ABORT))) if reports_failed_allocation(output) => {
-            (Verdict::OutOfMemory, "an allocation failed".into())
-        }
-        Some((_, Some(Signal::ABORT))) if output.contains("has overflowed its stack") => {
-            (Verdict::Aborted, "stack overflow".into())
-        }
-        Some((_, Some(Signal::ABORT))) => (Verdict::Aborted, "abort".into()),
+        Some((_, Some(Signal::ABORT))) => match report {
+            Some(Report::Memory) => (Verdict::OutOfMemory, "an allocation failed".into()),
+            Some(Report::Stack) => (Verdict::Aborted, "stack overflow".into()),
+            None => (Verdict::Aborted, "abort".into()),
+        },
         Some((_, Some(Signal::KILL))) if oom_killed => {
             (Verdict::OutOfMemory, "killed by the kernel for want of memory".into())
         }
@@ -244,17 +231,6 @@ fn cause(status: ExitStatus, output: &str, oom_killed: bool) -> Broken {
         None => (Verdict::Aborted, format!("ended in the middle of a check, {status}")),
     };
     Broken::new(verdict, message)
-}
-
-/// True where std or C++ says that it aborts for want of memory. How much was asked for is in the output;
-/// it may differ from run to run.
-fn reports_failed_allocation(output: &str) -> bool {
-    let by_std = |line: &str| {
-        let bytes = line.strip_prefix("memory allocation of ")?.strip_suffix(" bytes failed")?;
-        bytes.parse::<u64>().ok()
-    };
-    let is_report = |line: &str| by_std(line).is_some() || line.contains("std::bad_alloc");
-    output.lines().map(str::trim_end).any(is_report)
 }
 
 /// How often the kernel has killed for want of memory since it was started, cgroups included.
@@ -268,39 +244,22 @@ fn oom_kills() -> u64 {
 mod tests {
     use super::*;
 
-    fn verdict(raw: i32, output: &str, oom_killed: bool) -> (Verdict, String) {
-        let broken = cause(ExitStatus::from_raw(raw), output, oom_killed);
-        (broken.verdict(), broken.message().to_string())
-    }
-
     #[test]
     fn each_death_has_its_own_verdict() {
-        let failed = "log\nmemory allocation of 4096 bytes failed\n";
-        let overflow = "\nthread 'main' (1) has overflowed its stack\nfatal runtime error";
-        for (raw, output, oom_killed, expected, message) in [
-            (6, "", false, Verdict::Aborted, "abort"),
-            (6, failed, false, Verdict::OutOfMemory, "an allocation failed"),
-            (6, "memory allocation of x bytes failed", false, Verdict::Aborted, "abort"),
-            (6, overflow, false, Verdict::Aborted, "stack overflow"),
-            (7, failed, false, Verdict::Faulted, "bus error"),
-            (9, "", true, Verdict::OutOfMemory, "killed by the kernel for want of memory"),
-            (9, failed, false, Verdict::NotMeasured, "the worker was killed by somebody else"),
-            (11, "", true, Verdict::Faulted, "segmentation fault"),
-            (4, "", false, Verdict::Aborted, "killed by signal 4"),
-            (3 << 8, "", false, Verdict::Aborted, "ended in the middle of a check, exit status: 3"),
+        let (memory, stack) = (Some(Report::Memory), Some(Report::Stack));
+        for (raw, report, oom_killed, expected) in [
+            (6, None, false, "aborted: abort"),
+            (6, memory, false, "out-of-memory: an allocation failed"),
+            (6, stack, false, "aborted: stack overflow"),
+            (7, memory, false, "faulted: bus error"),
+            (9, None, true, "out-of-memory: killed by the kernel for want of memory"),
+            (9, memory, false, "not-measured: the worker was killed by somebody else"),
+            (11, None, true, "faulted: segmentation fault"),
+            (4, None, false, "aborted: killed by signal 4"),
+            (3 << 8, None, false, "aborted: ended in the middle of a check, exit status: 3"),
         ] {
-            assert_eq!(
-                verdict(raw, output, oom_killed),
-                (expected, message.into()),
-                "{raw} {output}"
-            );
+            let broken = cause(ExitStatus::from_raw(raw), report, oom_killed);
+            assert_eq!(broken.to_string(), expected, "{raw} {report:?}");
         }
-    }
-
-    #[test]
-    fn a_cpp_exception_for_want_of_memory_is_known() {
-        let output =
-            "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  x\n";
-        assert_eq!(verdict(6, output, false).0, Verdict::OutOfMemory);
     }
 }

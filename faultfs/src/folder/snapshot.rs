@@ -15,19 +15,21 @@ use crate::op::{Ino, Kind, Name, PAGE, Slot};
 
 /// What the folder at `root` holds, as a disk. Inodes are numbered in the order of a walk by name.
 ///
+/// Taken before a session it is the base of its trace.
+///
 /// # Errors
 ///
 /// Those of the filesystem, and where there is something other than files, directories and symbolic
 /// links: a disk cannot hold it.
-pub fn read(root: &Path) -> io::Result<Disk> {
+pub fn snapshot(root: &Path) -> io::Result<Disk> {
     let mut disk = Disk::new();
     let mode = fs::metadata(root)?.mode() & MODE_BITS;
     disk.inode_mut(Ino::ROOT).expect("every disk has a root").mode = mode;
-    read_dir(&mut disk, &mut BTreeMap::new(), root, Ino::ROOT)?;
+    add_dir(&mut disk, &mut BTreeMap::new(), root, Ino::ROOT)?;
     Ok(disk)
 }
 
-fn read_dir(
+fn add_dir(
     disk: &mut Disk,
     linked: &mut BTreeMap<(u64, u64), Ino>,
     dir: &Path,
@@ -61,14 +63,14 @@ fn read_dir(
         let ino = disk.fresh_ino();
         disk.insert(ino, &kind, metadata.mode() & MODE_BITS);
         disk.set_slot(&slot, Some(ino));
+        if kind != Kind::Dir && metadata.nlink() > 1 {
+            linked.insert(identity, ino);
+        }
         match kind {
-            Kind::Dir => read_dir(disk, linked, &path, ino)?,
+            Kind::Dir => add_dir(disk, linked, &path, ino)?,
             Kind::File => {
                 let content = disk.content_mut(ino).expect("it was just made a file");
-                read_content(&path, content)?;
-                if metadata.nlink() > 1 {
-                    linked.insert(identity, ino);
-                }
+                add_content(&path, content)?;
             }
             Kind::Symlink(_) => {}
         }
@@ -77,7 +79,7 @@ fn read_dir(
 }
 
 /// Reads a file, passing over its holes.
-fn read_content(path: &Path, content: &mut Content) -> io::Result<()> {
+fn add_content(path: &Path, content: &mut Content) -> io::Result<()> {
     let file = OpenOptions::new().read(true).open(path)?;
     let len = file.metadata()?.len();
     let mut chunk = vec![0; CHUNK];
@@ -104,16 +106,9 @@ fn read_content(path: &Path, content: &mut Content) -> io::Result<()> {
     Ok(())
 }
 
-/// The first difference between a disk and what the folder at `root` holds, in words; `None` where they
-/// are equal. Times do not count. A folder that cannot be read differs, too.
-pub fn difference(disk: &Disk, root: &Path) -> Option<String> {
-    match read(root) {
-        Ok(found) => first_difference(disk, &found),
-        Err(error) => Some(format!("{} cannot be read: {error}", root.display())),
-    }
-}
-
-fn first_difference(expected: &Disk, found: &Disk) -> Option<String> {
+/// The first difference between the disk that is expected and the one that was found, in words; `None`
+/// where what can be seen from their roots is equal. Inode numbers do not count.
+pub fn difference(expected: &Disk, found: &Disk) -> Option<String> {
     let (names, found_names) = (first_names(expected), first_names(found));
     let missing = names.keys().find(|path| !found_names.contains_key(*path));
     let excess = found_names.keys().find(|path| !names.contains_key(*path));
