@@ -87,6 +87,8 @@ impl Log {
         let fits = u32::try_from(end - position).is_ok() && end <= self.capacity.load(Relaxed);
         if !fits || !self.back(end) {
             self.set(header::FULL, 1);
+            // Nothing more, even if it were short enough: a log with holes in it tells less.
+            self.capacity.store(0, Relaxed);
             return None;
         }
         let base = ptr::with_exposed_provenance_mut::<u8>(self.base.load(Relaxed));
