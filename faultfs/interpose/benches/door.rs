@@ -38,8 +38,11 @@ mod linux {
         Inside,
     }
 
+    /// A name, and what it measures.
+    type Way = (&'static str, By, At);
+
     /// What is timed together: without a session, with one, and with one that traps.
-    const GROUPS: [(&str, Option<bool>, &[(&str, By, At)]); 3] = [
+    const GROUPS: [(&str, Option<bool>, &[Way]); 3] = [
         (
             "no session",
             None,
@@ -81,7 +84,7 @@ mod linux {
         let place = Place::new(folder.path());
         // Before the first session: the children start their own.
         let counts = GROUPS.map(|(_, session, ways)| {
-            let count = |&(_, by, at): &_| instructions(&place, session, by, at);
+            let count = |&(_, by, at): &Way| instructions(&place, session, by, at);
             ways.iter().map(count).collect::<Vec<_>>()
         });
         for ((title, session, ways), counts) in GROUPS.into_iter().zip(counts) {
@@ -139,8 +142,8 @@ mod linux {
 
     fn write(by: By, glibc: Pwrite, file: &File) {
         let (fd, data) = (file.as_raw_fd(), DATA.as_ptr().cast());
-        // SAFETY: the file is open, the data static.
         let written = match by {
+            // SAFETY: the file is open, the data static.
             By::Glibc => unsafe { glibc(fd, data, DATA.len(), 0) },
             // SAFETY: as above.
             By::Door => unsafe { libc::pwrite64(fd, data, DATA.len(), 0) },
