@@ -14,7 +14,8 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// An error that says what is wrong and how to mend it: for doors and tools outside this crate.
+    pub fn new(message: impl Into<String>) -> Self {
         Error { message: message.into().into_boxed_str() }
     }
 }

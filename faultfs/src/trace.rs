@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
-use crate::op::{Ino, Op};
+use crate::op::{Ino, Op, Slot};
 
 /// A position in the global sequence of a run. Every start, every end and every mark has its own.
 pub type Stamp = u64;
@@ -157,6 +157,40 @@ impl Trace {
         disk
     }
 
+    /// An op in words: what, of which file, where.
+    pub fn describe(&self, index: usize) -> String {
+        let op = &self.ops[index].op;
+        let word = op.word();
+        match op {
+            Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data } => {
+                let end = offset + data.len() as u64;
+                format!("{word} {} {offset}..{end}", self.path_of(*ino))
+            }
+            Op::SetLen { ino, len } => format!("{word} {} to {len}", self.path_of(*ino)),
+            Op::Zero { ino, .. }
+            | Op::SetMode { ino, .. }
+            | Op::Sync { ino, .. }
+            | Op::SyncMap { ino, .. }
+            | Op::StartWriteback { ino } => format!("{word} {}", self.path_of(*ino)),
+            Op::SyncAll | Op::CreateUnnamed { .. } => word.into(),
+            Op::Create { slot, .. } => {
+                format!("{word} {} (its directory entry)", self.path_in(slot))
+            }
+            Op::Link { slot, .. } => format!("{word} {} (a directory entry)", self.path_in(slot)),
+            Op::Unlink { slot } => format!("{word} {}", self.path_in(slot)),
+            Op::Rename { from, to, .. } => {
+                format!("{word} {} to {}", self.path_in(from), self.path_in(to))
+            }
+        }
+    }
+
+    fn path_in(&self, slot: &Slot) -> String {
+        match slot.dir {
+            Ino::ROOT => slot.name.to_string(),
+            dir => format!("{}/{}", self.path_of(dir), slot.name),
+        }
+    }
+
     /// A path by which `ino` was known in the run, for reports: its first name, below its directory's.
     pub fn path_of(&self, ino: Ino) -> String {
         if ino == Ino::ROOT {
@@ -167,10 +201,7 @@ impl Trace {
             _ => None,
         });
         if let Some(slot) = named {
-            return match slot.dir {
-                Ino::ROOT => slot.name.to_string(),
-                dir => format!("{}/{}", self.path_of(dir), slot.name),
-            };
+            return self.path_in(slot);
         }
         let in_base = self.base.walk().into_iter().find(|(_, i)| *i == ino);
         in_base.map_or(ino.to_string(), |(path, _)| String::from_utf8_lossy(&path).into_owned())

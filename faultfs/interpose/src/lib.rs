@@ -53,6 +53,8 @@ mod session;
 
 #[cfg(target_os = "linux")]
 mod decode;
+#[cfg(unix)]
+mod explore;
 #[cfg(target_os = "linux")]
 mod record;
 #[cfg(unix)]
@@ -63,6 +65,8 @@ use std::path::Path;
 
 #[cfg(target_os = "linux")]
 pub use decode::decode;
+#[cfg(unix)]
+pub use explore::{Interposed, explore};
 #[cfg(unix)]
 pub use faultfs::folder::snapshot;
 #[cfg(unix)]

@@ -2,9 +2,16 @@
 
 mod bounded;
 mod build;
+#[cfg(test)]
 mod complete;
+mod image;
 #[cfg(test)]
 mod litmus;
+mod states;
 mod tape;
 
+pub(crate) use bounded::BOUND;
+pub use image::{CrashImage, Loss};
+pub(crate) use states::{Builder, Listing, State};
+pub(crate) use tape::Choice;
 pub use tape::Token;

@@ -14,10 +14,12 @@ use super::names::Opened;
 use super::options::OpenOptions;
 use super::path::{Roots, plain};
 use super::shared::{Caller, Shared, State};
+use crate::crash::{CrashImage, Loss};
 use crate::disk::Disk;
 use crate::errno::{EINVAL, ENOENT, EPERM};
 use crate::folder::{difference, snapshot};
 use crate::injector::{Call, Injector};
+use crate::model::Profile;
 use crate::op::{Kind, Op};
 use crate::plan::{OpKind, Plan};
 use crate::trace::{Mark, Trace};
@@ -155,6 +157,27 @@ impl FaultFs {
             wrong.into_iter().for_each(|wrong| state.recorder.unmodelled(wrong));
         }
         state.take_trace()
+    }
+
+    /// Cuts the power now, for one copy of the world: the disk that would be found, while this filesystem
+    /// and all who use it go on. For stress tests that exist already.
+    ///
+    /// Under the same trace, profile and loss the disk is the same. Costs time in proportion to the
+    /// length of the trace.
+    ///
+    /// ```
+    /// use faultfs::crash::Loss;
+    /// use faultfs::{FaultFs, Profile};
+    ///
+    /// let fs = FaultFs::mem();
+    /// fs.write("unsynced", "x")?;
+    /// let image = fs.crash_clone(Profile::POSIX, Loss::Everything);
+    /// assert!(!image.fs().exists("unsynced")?);
+    /// assert!(fs.exists("unsynced")?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn crash_clone(&self, profile: Profile, loss: Loss) -> CrashImage {
+        CrashImage::of(self.trace(), profile, loss)
     }
 
     /// A copy of the disk as it is now; pages are shared until they change.

@@ -344,6 +344,22 @@ impl FaultFile<FsFile> {
         }
     }
 
+    /// Starts to write dirty pages back, and waits for that: `sync_file_range` with all its flags.
+    ///
+    /// # After a crash
+    ///
+    /// Nothing is durable by it, under any profile: neither size nor mapping nor the device's cache are
+    /// covered (sync_file_range(2), "Warning").
+    #[track_caller]
+    pub fn start_writeback(&self) -> io::Result<()> {
+        let open = &*self.get_ref().0;
+        let caller = Location::caller();
+        let mut state = open.shared.lock();
+        let started = state.start(caller, Op::StartWriteback { ino: open.ino });
+        state.end(started, Outcome::Done);
+        Ok(())
+    }
+
     /// A second handle that shares the cursor. This corresponds to [`std::fs::File::try_clone`].
     pub fn try_clone(&self) -> io::Result<FaultFile<FsFile>> {
         Ok(self.with_inner(self.get_ref().clone()))

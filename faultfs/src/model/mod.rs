@@ -29,7 +29,6 @@ pub use profile::Profile;
 
 use std::sync::Arc;
 
-use crate::op::{Op, Slot};
 use crate::trace::Trace;
 use order::Order;
 
@@ -81,30 +80,12 @@ impl Model {
                 format!("size of {path} set to {len} by {}", record.op.word())
             }
             Part::Mode { ino, mode } => format!("mode {mode:o} of {}", self.trace.path_of(*ino)),
-            Part::Slots(_) => self.describe_entry(&record.op),
+            Part::Slots(_) => self.trace.describe(micro.op),
         };
         let by = match &record.site {
             Some(site) => format!("{site}"),
             None => format!("thread {}", record.thread),
         };
         format!("{what} (op {}, {by})", micro.op)
-    }
-
-    fn describe_entry(&self, op: &Op) -> String {
-        let path = |slot: &Slot| match slot.dir {
-            crate::op::Ino::ROOT => slot.name.to_string(),
-            dir => format!("{}/{}", self.trace.path_of(dir), slot.name),
-        };
-        match op {
-            Op::Create { slot, .. } => {
-                format!("directory entry of {} made by {}", path(slot), op.word())
-            }
-            Op::Link { slot, .. } => format!("directory entry of {} made by link", path(slot)),
-            Op::Unlink { slot } => format!("unlink of {}", path(slot)),
-            Op::Rename { from, to, .. } => {
-                format!("{} of {} to {}", op.word(), path(from), path(to))
-            }
-            other => other.word().to_string(),
-        }
     }
 }

@@ -82,6 +82,11 @@ impl<'a> Moments<'a> {
         Some(&self.now)
     }
 
+    /// The present crash point; its stamp is 0 before the first.
+    pub(crate) fn now(&self) -> &Moment {
+        &self.now
+    }
+
     /// The crash point at `stamp`; earlier ones than the present one cannot be reached any more.
     pub(crate) fn seek(&mut self, stamp: Stamp) -> Option<&Moment> {
         while self.now.stamp < stamp {

@@ -1,0 +1,110 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use faultfs::Profile;
+use faultfs::crash::Token;
+
+/// Prove that a storage engine keeps its promises when the power goes.
+#[derive(Parser, Debug)]
+#[command(name = "cargo faultfs", version, after_help = crate::exit::HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Record a database, recover from every disk that a power cut could leave, and compare.
+    Torture(Torture),
+    /// Recover from one recorded disk again.
+    Replay(Replay),
+    /// Write one recorded disk to a folder, for a debugger.
+    Materialize(Materialize),
+    /// Print a saved trace.
+    Show {
+        /// The saved trace: a file, or the beginning of its hash.
+        trace: String,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Torture {
+    /// What to run: `sqlite`.
+    pub(crate) target: String,
+    /// Only this configuration of the target (may be given several times).
+    #[arg(long = "config", value_name = "NAME")]
+    pub(crate) configs: Vec<String>,
+    /// Only this profile: posix, ext4, data-journal, process-kill (may be given several times).
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<Profile>,
+    /// Worker processes; the result does not depend on it. Default: one for each processor.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) traces: Traces,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Replay {
+    /// The token from a report.
+    pub(crate) token: Token,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Materialize {
+    /// The token from a report.
+    pub(crate) token: Token,
+    /// The folder to make; it must be empty or not there.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct From {
+    /// The saved trace, where it is not in the folder of traces.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) traces: Traces,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Traces {
+    /// The folder of saved traces. Default: `faultfs` in Cargo's target folder.
+    #[arg(long = "traces", value_name = "DIR", id = "traces")]
+    folder: Option<PathBuf>,
+}
+
+impl Traces {
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(faultfs::file::default_folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,168 @@
+//! The result of a torture, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use faultfs::report::{Failure, Report};
+use faultfs::verdict::Verdict;
+use serde::Serialize;
+
+/// One configuration under one profile.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) target: &'static str,
+    pub(crate) config: &'static str,
+    pub(crate) expected: &'static [Verdict],
+    pub(crate) report: Report,
+    pub(crate) seconds: f64,
+}
+
+impl Run {
+    pub(crate) fn as_expected(&self) -> bool {
+        self.expected.contains(&self.report.verdict)
+    }
+
+    fn expected_words(&self) -> String {
+        self.expected.iter().map(|v| v.word()).collect::<Vec<_>>().join(" or ")
+    }
+}
+
+/// The table of verdicts, then what was not expected in full, then one line for each expected loss.
+pub(crate) fn text(runs: &[Run]) -> String {
+    let mut out = String::new();
+    let mut rows: BTreeMap<usize, Vec<&Run>> = BTreeMap::new();
+    let mut order: Vec<&str> = Vec::new();
+    for run in runs {
+        let row = order.iter().position(|c| *c == run.config).unwrap_or_else(|| {
+            order.push(run.config);
+            order.len() - 1
+        });
+        rows.entry(row).or_default().push(run);
+    }
+    let _ = writeln!(
+        out,
+        "{:<14} {:<14} {:<12} {:<18} {:>5} {:>6} {:>8} {:>8} {:>7}",
+        "config",
+        "profile",
+        "verdict",
+        "expected",
+        "ops",
+        "points",
+        "states",
+        "distinct",
+        "seconds"
+    );
+    for run in rows.values().flatten() {
+        let report = &run.report;
+        let _ = writeln!(
+            out,
+            "{:<14} {:<14} {:<12} {:<18} {:>5} {:>6} {:>8} {:>8} {:>7.1}",
+            run.config,
+            report.profile.name,
+            report.verdict,
+            run.expected_words(),
+            report.ops,
+            report.crash_points,
+            report.states,
+            report.distinct,
+            run.seconds
+        );
+    }
+    let surprises: Vec<_> = runs.iter().filter(|run| !run.as_expected()).collect();
+    for run in &surprises {
+        let _ = write!(out, "\nNOT EXPECTED ({}):\n{}", run.expected_words(), run.report);
+    }
+    expected_losses(runs, &mut out);
+    if let Some(run) = runs.first() {
+        let _ = writeln!(out, "\nbound: {}", run.report.bound);
+    }
+    out
+}
+
+/// For every expected loss the shortest way to see it.
+fn expected_losses(runs: &[Run], out: &mut String) {
+    let expected = runs.iter().filter(|run| run.as_expected());
+    let shown = expected.filter_map(|run| Some((run, run.report.failures.first()?)));
+    for (index, (run, failure)) in shown.enumerate() {
+        if index == 0 {
+            let _ = writeln!(out, "\nExpected losses, one of each:");
+        }
+        let omitted = failure.omitted.first().map_or("", String::as_str);
+        let _ = writeln!(
+            out,
+            "  {} under {}: {}\n    {omitted}\n    {}",
+            run.config, run.report.profile, failure.message, failure.replay
+        );
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    runs: Vec<JsonRun<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonRun<'a> {
+    target: &'a str,
+    config: &'a str,
+    profile: &'a str,
+    verdict: &'a str,
+    expected: String,
+    ops: u64,
+    crash_points: u64,
+    states: u64,
+    distinct: u64,
+    bound: &'a str,
+    failures: Vec<JsonFailure<'a>>,
+    not_measured: &'a [String],
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct JsonFailure<'a> {
+    verdict: &'a str,
+    class: &'a str,
+    message: &'a str,
+    token: &'a str,
+    replay: &'a str,
+    crash: &'a str,
+    omitted: &'a [String],
+    rules: &'a [String],
+    count: u64,
+}
+
+impl<'a> From<&'a Failure> for JsonFailure<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        JsonFailure {
+            verdict: failure.verdict.word(),
+            class: failure.class,
+            message: &failure.message,
+            token: &failure.token,
+            replay: &failure.replay,
+            crash: &failure.crash,
+            omitted: &failure.omitted,
+            rules: &failure.rules,
+            count: failure.count,
+        }
+    }
+}
+
+/// `{"runs": […]}`; the same for the same traces but for `seconds`.
+pub(crate) fn json(runs: &[Run]) -> String {
+    let runs = runs.iter().map(|run| JsonRun {
+        target: run.target,
+        config: run.config,
+        profile: run.report.profile.name,
+        verdict: run.report.verdict.word(),
+        expected: run.expected_words(),
+        ops: run.report.ops,
+        crash_points: run.report.crash_points,
+        states: run.report.states,
+        distinct: run.report.distinct,
+        bound: &run.report.bound,
+        failures: run.report.failures.iter().map(JsonFailure::from).collect(),
+        not_measured: &run.report.not_measured,
+        seconds: run.seconds,
+    });
+    serde_json::to_string_pretty(&Json { runs: runs.collect() }).expect("plain data serialises")
+}

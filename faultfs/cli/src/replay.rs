@@ -1,0 +1,97 @@
+//! `replay`, `materialize` and `show`: one recorded state, one trace.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use faultfs::crash::Token;
+use faultfs::explore::{self, Door};
+use faultfs::folder::Folder;
+use faultfs::session::Session;
+use faultfs::trace::{Mark, Trace};
+use faultfs::verdict::Verdict;
+use faultfs::{Error, file};
+
+use crate::args::{From, Materialize, Replay};
+use crate::exit::{self, Trouble};
+use crate::target::Target;
+
+/// The trace that a token names: the file that was given, or from the folder of traces.
+fn load(token: &Token, from: &From) -> Result<Arc<Trace>, Trouble> {
+    let path = match &from.trace {
+        Some(path) => path.clone(),
+        None => file::find(&from.traces.dir(), &token.trace).map_err(Trouble::usage)?,
+    };
+    file::load(&path).map(Arc::new).map_err(Trouble::usage)
+}
+
+/// Recovers from the state once more, in this process, so that a debugger sees it.
+pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
+    let trace = load(&args.token, &args.from)?;
+    let target = Target::of_subject(&trace.subject).map_err(Trouble::usage)?;
+    let (disk, marks) = explore::state(&trace, &args.token).map_err(Trouble::usage)?;
+    let session = Session::new().map_err(|e| Error::new(format!("no session folder: {e}")))?;
+    let mut check = |disk: &_, marks: &_| {
+        target.door().check(session.path(), disk, &mut |root| target.check(root, marks))
+    };
+    match explore::check_state(&mut check, &disk, &marks) {
+        Ok(()) => {
+            exit::print(&format!("{}: {}\n", args.token, Verdict::Held))?;
+            Ok(exit::OK)
+        }
+        Err(broken) => {
+            let words = explore::in_words(&trace, &args.token)?.join("\n  ");
+            exit::print(&format!("{}: {broken}\n  {words}\n", args.token))?;
+            Ok(exit::FAILURE)
+        }
+    }
+}
+
+/// Writes the state to a folder.
+pub(crate) fn materialize(args: &Materialize) -> Result<u8, Trouble> {
+    let trace = load(&args.token, &args.from)?;
+    let (disk, marks) = explore::state(&trace, &args.token).map_err(Trouble::usage)?;
+    let wrong = |what: &str| Trouble::usage(format!("{}: {what}", args.dir.display()));
+    std::fs::create_dir_all(&args.dir).map_err(|e| wrong(&e.to_string()))?;
+    let empty = std::fs::read_dir(&args.dir).map_err(|e| wrong(&e.to_string()))?.next().is_none();
+    if !empty {
+        return Err(wrong("is not empty; name a folder that is, or that does not exist"));
+    }
+    Folder::new(&args.dir).write(&disk).map_err(|e| wrong(&e.to_string()))?;
+    println!("{} of {}", args.token, trace.subject);
+    println!(
+        "issued {:?}, acknowledged {:?}, failed {:?}",
+        marks.issued, marks.acked, marks.failed
+    );
+    Ok(exit::OK)
+}
+
+/// Prints a saved trace, a line for each op and mark.
+pub(crate) fn show(trace: &str) -> Result<u8, Trouble> {
+    let path = match Path::new(trace) {
+        path if path.exists() => PathBuf::from(path),
+        _ => file::find(&file::default_folder(), trace).map_err(Trouble::usage)?,
+    };
+    let trace = file::load(&path).map_err(Trouble::usage)?;
+    let mut lines: Vec<(u64, String)> = Vec::new();
+    for (index, record) in trace.ops.iter().enumerate() {
+        let end = record.end.map_or("in flight".to_string(), |end| format!("ends at {end}"));
+        let failed = record.errno.map_or(String::new(), |errno| format!(", errno {errno}"));
+        let by = match &record.site {
+            Some(site) => site.to_string(),
+            None => format!("thread {}", record.thread),
+        };
+        let what = trace.describe(index);
+        lines.push((record.start, format!("op {index}: {what} ({end}{failed}, {by})")));
+    }
+    lines.extend(trace.marks.iter().map(|(stamp, mark)| match mark {
+        Mark::Begin(id) => (*stamp, format!("begin {id}")),
+        Mark::Ack(id) => (*stamp, format!("acknowledged {id}")),
+        Mark::Failed(id) => (*stamp, format!("failed {id}")),
+    }));
+    lines.sort();
+    let mut text = format!("trace {:032x} of {}\n", trace.hash(), trace.subject);
+    text.extend(trace.unmodelled.iter().map(|reason| format!("not measured: {reason}\n")));
+    text.extend(lines.iter().map(|(stamp, line)| format!("{stamp:>6}  {line}\n")));
+    exit::print(&text)?;
+    Ok(exit::OK)
+}

@@ -1,0 +1,93 @@
+//! `torture`: every configuration under every profile.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use faultfs::explore::{self, Plan, Progress, Settings};
+use faultfs::report::Report;
+use faultfs::session;
+use faultfs::trace::Marks;
+use faultfs::verdict::Verdict;
+use faultfs::worker::Launch;
+use faultfs::{Error, Profile};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::{Format, Torture};
+use crate::exit::{self, Trouble};
+use crate::output::{self, Run};
+use crate::target::Target;
+
+pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
+    let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(
+        ProgressStyle::with_template("{msg:34} {bar:40} {pos}/{len} states").expect("a template"),
+    );
+    let mut runs = Vec::new();
+    for target in &targets {
+        if session::interrupted() {
+            break;
+        }
+        runs.extend(torture(target, args, &bar)?);
+    }
+    bar.finish_and_clear();
+    exit::print(&match args.format {
+        Format::Text => output::text(&runs),
+        Format::Json => output::json(&runs) + "\n",
+    })?;
+    Ok(code(&runs))
+}
+
+fn code(runs: &[Run]) -> u8 {
+    match runs {
+        _ if session::interrupted() => exit::INTERRUPTED,
+        _ if runs.iter().all(Run::as_expected) => exit::OK,
+        _ if runs.iter().any(|r| !r.as_expected() && r.report.verdict != Verdict::NotMeasured) => {
+            exit::FAILURE
+        }
+        _ => exit::NOT_MEASURED,
+    }
+}
+
+fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run>, Error> {
+    let profiles = match args.profiles.is_empty() {
+        true => Profile::ALL.to_vec(),
+        false => args.profiles.clone(),
+    };
+    let launch = Launch::program()?;
+    let call = launch.next_call();
+    let mut plan = Plan::new(launch, call);
+    plan.profiles = profiles.clone();
+    plan.workers = args.jobs.map_or(plan.workers, u32::from);
+    let mut seconds = Vec::new();
+    let mut since = Instant::now();
+    let mut progress = |progress: Progress| match progress {
+        Progress::Listed(count) => {
+            bar.set_message(format!("{} {}", target.subject(), profiles[seconds.len()]));
+            bar.set_length(count);
+            bar.set_position(0);
+        }
+        Progress::Checked => bar.inc(1),
+        Progress::Reported => {
+            seconds.push(since.elapsed());
+            since = Instant::now();
+        }
+        _ => {}
+    };
+    let mut settings = Settings {
+        traces: args.traces.dir(),
+        progress: &mut progress,
+        interrupted: &session::interrupted,
+    };
+    let mut oracle = |root: &Path, marks: &Marks| target.check(root, marks);
+    let reports =
+        explore::run(&target.subject(), &mut target.door(), &mut oracle, &plan, &mut settings)?;
+    let run = |(report, seconds): (Report, Duration)| Run {
+        target: target.name,
+        config: target.config(),
+        expected: target.expected(report.profile),
+        report,
+        seconds: seconds.as_secs_f64(),
+    };
+    Ok(reports.into_iter().zip(seconds).map(run).collect())
+}

@@ -1,0 +1,185 @@
+//! The tool as its users meet it: a process, its output, its exit code, and what it leaves behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+fn tool(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-faultfs"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    tool(args).output().expect("the tool starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// A torture whose traces go to `traces`, as JSON.
+fn torture(traces: &Path, config: &str, profile: &str, more: &[&str]) -> Value {
+    let mut args = vec!["torture", "sqlite", "--config", config, "--profile", profile];
+    args.extend(["--format", "json", "--traces", traces.to_str().unwrap()]);
+    args.extend(more);
+    let output = run(&args);
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    assert!(output.stderr.is_empty(), "no progress bar in a pipe: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Without what the clock decides.
+fn timeless(mut json: Value) -> Value {
+    for run in json["runs"].as_array_mut().expect("runs") {
+        run.as_object_mut().expect("a run").remove("seconds").expect("seconds");
+    }
+    json
+}
+
+#[test]
+fn the_report_depends_neither_on_the_run_nor_on_the_number_of_workers() {
+    let traces = tempfile::tempdir().unwrap();
+    let one = torture(traces.path(), "delete-full", "ext4", &["--jobs", "1"]);
+    let run = &one["runs"][0];
+    assert_eq!(run["verdict"], "lost");
+    assert_eq!(run["expected"], "lost");
+    for count in ["ops", "crash_points", "states", "distinct"] {
+        assert!(run[count].as_u64().unwrap() > 100, "{count}: {run}");
+    }
+    let two = torture(traces.path(), "delete-full", "ext4", &["--jobs", "2"]);
+    let five = torture(traces.path(), "delete-full", "ext4", &["--jobs", "5"]);
+    assert_eq!(timeless(one.clone()), timeless(two));
+    assert_eq!(timeless(one), timeless(five));
+}
+
+#[test]
+fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
+    let traces = tempfile::tempdir().unwrap();
+    let json = torture(traces.path(), "delete-off", "data-journal", &[]);
+    let failure = &json["runs"][0]["failures"][0];
+    let token = failure["token"].as_str().unwrap();
+    assert_eq!(failure["replay"].as_str().unwrap(), format!("cargo faultfs replay {token}"));
+    let expected = format!("{token}: {}", failure["verdict"].as_str().unwrap());
+
+    // As Cargo calls an installed tool, with the words of the replay line behind `cargo`.
+    let words = ["faultfs", "replay", token, "--traces", traces.path().to_str().unwrap()];
+    let there = run(&words);
+    assert_eq!(there.status.code(), Some(1), "{}", stderr(&there));
+    assert!(stdout(&there).starts_with(&expected), "{}", stdout(&there));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let saved = fs::read_dir(traces.path()).unwrap().next().unwrap().unwrap().path();
+    let copy = elsewhere.path().join("copied");
+    fs::copy(saved, &copy).unwrap();
+    let here = run(&["replay", token, "--trace", copy.to_str().unwrap()]);
+    assert_eq!(stdout(&here), stdout(&there));
+
+    let disk = elsewhere.path().join("disk");
+    let args = ["materialize", token, disk.to_str().unwrap(), "--trace", copy.to_str().unwrap()];
+    assert_eq!(run(&args).status.code(), Some(0));
+    assert!(disk.is_dir());
+
+    let show = run(&["show", copy.to_str().unwrap()]);
+    assert!(stdout(&show).contains("acknowledged 3"), "{}", stdout(&show));
+}
+
+#[test]
+fn bad_usage_is_one_clear_error_that_says_how_to_mend_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("foreign");
+    fs::write(&foreign, "no trace").unwrap();
+    let foreign = foreign.to_str().unwrap();
+    let full = dir.path().to_str().unwrap();
+    let token = "9f3a2c71d0e45b68-posix-41-m17";
+    for (args, reason) in [
+        (vec!["torture", "redis"], "there is sqlite"),
+        (vec!["torture", "sqlite", "--config", "wal"], "there are wal-full, wal-normal"),
+        (vec!["torture", "sqlite", "--profile", "ntfs"], "there are posix, ext4"),
+        (vec!["torture", "sqlite", "--jobs", "0"], "1..=256"),
+        (vec!["replay", "nonsense"], "copy it whole from a report"),
+        (vec!["replay", token, "--traces", full], "9f3a2c71d0e45b68"),
+        (vec!["replay", token, "--trace", foreign], "not a"),
+        (vec!["show", foreign], "not a"),
+    ] {
+        let output = run(&args);
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(reason), "{args:?}: {error}");
+        assert!(output.stdout.is_empty());
+        assert!(!error.contains("panicked"), "{error}");
+    }
+}
+
+#[test]
+fn a_disk_is_not_written_over_what_is_there() {
+    let traces = tempfile::tempdir().unwrap();
+    let json = torture(traces.path(), "delete-off", "data-journal", &[]);
+    let token = json["runs"][0]["failures"][0]["token"].as_str().unwrap().to_string();
+    let dir = traces.path().to_str().unwrap();
+    let output = run(&["materialize", &token, dir, "--traces", dir]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("is not empty"), "{}", stderr(&output));
+}
+
+/// Starts a long torture and waits until it has a session folder, whose path is returned.
+fn start_torture(traces: &Path) -> (Child, PathBuf) {
+    let args = ["torture", "sqlite", "--traces", traces.to_str().unwrap()];
+    let child = tool(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "no session folder within a minute");
+        if let Some(folder) = session_of(&child) {
+            return (child, folder);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The folder of a process' session: beside the lock file that it holds open.
+fn session_of(child: &Child) -> Option<PathBuf> {
+    let open = fs::read_dir(format!("/proc/{}/fd", child.id())).ok()?;
+    let lock = open
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .find(|path| path.to_string_lossy().contains("/faultfs-") && path.is_file())?;
+    let folder = lock.with_extension("");
+    folder.join("recording").is_dir().then_some(folder)
+}
+
+fn signal(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+#[test]
+fn what_a_killed_run_left_behind_is_removed_by_the_next() {
+    let traces = tempfile::tempdir().unwrap();
+    let (mut child, folder) = start_torture(traces.path());
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(folder.exists(), "a killed process cannot clean up");
+    let marker = folder.join("left by the killed run");
+    fs::write(&marker, "").unwrap();
+    torture(traces.path(), "delete-full", "process-kill", &[]);
+    assert!(!marker.exists(), "{} is still there", folder.display());
+}
+
+#[test]
+fn an_interrupted_run_says_what_it_covered_and_leaves_nothing() {
+    let traces = tempfile::tempdir().unwrap();
+    let (child, folder) = start_torture(traces.path());
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("interrupted") || text.starts_with("config"), "{text}");
+    assert!(!folder.join("recording").exists(), "{} is still there", folder.display());
+}

@@ -1,0 +1,106 @@
+//! Explorations of engines that know nothing of us: the workload and the check get a folder.
+
+use std::path::Path;
+
+use faultfs::disk::Disk;
+use faultfs::explore::{Door, Explore};
+use faultfs::folder::Folder;
+use faultfs::trace::Trace;
+use faultfs::verdict::Broken;
+use faultfs::{Error, Result};
+
+use crate::{LOG_BYTES_MAX, Options, Session, decode, verify};
+
+/// The folder that the workload gets, and the log of what it did there.
+const ROOT: &str = "root";
+const LOG: &str = "log";
+
+/// Explores what a workload on real files may leave on the disk when the power goes, with the engine
+/// unchanged: every file call of this program below the folder is recorded.
+///
+/// The workload says through [`begin`](crate::begin), [`ack`](crate::ack) and
+/// [`failed`](crate::failed) what it asked for and what it was promised.
+///
+/// ```no_run
+/// use faultfs::verdict::Broken;
+///
+/// // In a test: `#[test] fn a_renamed_file_survives() { … }`
+/// faultfs_interpose::explore(|root| {
+///     let file = std::fs::File::create(root.join("new"))?;
+///     file.sync_all()?;
+///     std::fs::rename(root.join("new"), root.join("name"))?;
+///     std::fs::File::open(root)?.sync_all()?;
+///     faultfs_interpose::ack(1);
+///     Ok(())
+/// })
+/// .check(|root, marks| match root.join("name").exists() {
+///     false if marks.acked.contains(&1) => Err(Broken::lost("the name is gone")),
+///     _ => Ok(()),
+/// });
+/// ```
+pub fn explore<W>(workload: W) -> Explore<Interposed<W>>
+where
+    W: FnMut(&Path) -> Result<(), Broken>,
+{
+    Explore::new(Interposed::new(workload))
+}
+
+/// The interposed door, with a workload behind it.
+#[derive(Debug)]
+pub struct Interposed<W> {
+    workload: W,
+    state: Option<Folder>,
+}
+
+impl<W> Interposed<W>
+where
+    W: FnMut(&Path) -> Result<(), Broken>,
+{
+    /// `workload` is given an empty folder.
+    pub fn new(workload: W) -> Self {
+        Interposed { workload, state: None }
+    }
+}
+
+impl<W> Door for Interposed<W>
+where
+    W: FnMut(&Path) -> Result<(), Broken>,
+{
+    type Root = Path;
+
+    fn record(&mut self, room: &Path) -> Result<(), Broken> {
+        let root = room.join(ROOT);
+        std::fs::create_dir(&root)?;
+        let log = room.join(LOG);
+        let options =
+            Options { root: &root, log: &log, log_bytes_max: LOG_BYTES_MAX, trap: true, seed: 0 };
+        let session = Session::start(&options)?;
+        let outcome = (self.workload)(&root);
+        session.finish();
+        outcome
+    }
+
+    fn trace(&mut self, room: &Path) -> Result<Trace> {
+        let wrong = |what: &str, error: std::io::Error| {
+            Error::new(format!("the recording in {} cannot be {what}: {error}", room.display()))
+        };
+        let mut trace =
+            decode(&room.join(LOG), Disk::new(), "").map_err(|error| wrong("read", error))?;
+        let difference = verify(&trace, &room.join(ROOT)).map_err(|e| wrong("compared", e))?;
+        trace.unmodelled.extend(difference.map(|difference| {
+            format!("something changed the folder that the door did not see: {difference}")
+        }));
+        Ok(trace)
+    }
+
+    fn check(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let root = room.join(ROOT);
+        self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
+        check(&root)
+    }
+}

@@ -1,0 +1,220 @@
+//! Engines on plain `std::fs`, on `tempfile` and on a shared mapping: planted bugs are found through the
+//! interposed door, with what was lost named, and their fixed twins hold under every profile.
+
+#![allow(unsafe_code, reason = "sync_file_range and a shared mapping are what is tested")]
+
+#[path = "../../tests/planted/log.rs"]
+mod log;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use faultfs::Profile;
+use faultfs::report::Report;
+use faultfs::trace::Marks;
+use faultfs::verdict::{Broken, Verdict};
+use faultfs_interpose::{ack, begin, explore};
+use log::{Bug, Files, Log};
+
+/// The engine's filesystem: a folder.
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    type File = File;
+    fn create(&self, name: &str) -> io::Result<File> {
+        File::create(self.0.join(name))
+    }
+    fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+    fn start_writeback(&self, file: &File) -> io::Result<()> {
+        let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: a descriptor that is open, and no addresses.
+        match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, all) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.0.join(name))
+    }
+}
+
+fn workload(root: &Path, bug: Bug) -> Result<(), Broken> {
+    let mut log = Log::create(Folder(root.into()), bug)?;
+    for id in 0..2 {
+        begin(id);
+        log.put(id)?;
+        ack(id);
+    }
+    log.compact()?;
+    begin(2);
+    log.put(2)?;
+    ack(2);
+    Ok(())
+}
+
+/// The reports of the log engine with a bug, one for each profile.
+fn reports(bug: Bug) -> Vec<Report> {
+    explore(|root| workload(root, bug))
+        .profiles(Profile::ALL)
+        .reports(|root, marks| log::check(&Folder(root.into()), marks))
+        .unwrap()
+}
+
+/// Under which profiles a bug loses data, and that the loss is named in the worst of them.
+#[track_caller]
+fn expect(reports: &[Report], losing: &[Profile], named: &str) {
+    for report in reports {
+        let expected = match losing.contains(&report.profile) {
+            true => Verdict::Lost,
+            false => Verdict::Held,
+        };
+        assert_eq!(report.verdict, expected, "{report}");
+    }
+    let Some(worst) = reports.first() else { return };
+    let first = worst.failures.first().map(|f| f.omitted.join("; ")).unwrap_or_default();
+    assert!(first.contains(named), "expected {named:?} in:\n{worst}");
+}
+
+#[test]
+fn the_fixed_twin_holds_under_every_profile() {
+    let reports = reports(Bug::None);
+    for report in &reports {
+        assert!(report.held(), "{report}");
+        assert!(report.distinct > 5, "{report}");
+    }
+}
+
+#[test]
+fn a_missing_directory_sync_is_found() {
+    expect(&reports(Bug::NoDirSync), &[Profile::POSIX], "create log (its directory entry)");
+}
+
+#[test]
+fn a_rename_before_the_sync_is_found() {
+    expect(&reports(Bug::RenameBeforeSync), &[Profile::POSIX], "log.new");
+}
+
+#[test]
+fn sync_file_range_for_fsync_is_found() {
+    let losing = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
+    expect(&reports(Bug::WritebackForSync), &losing, "write log");
+}
+
+/// The flusher syncs on a thread of its own, after `put` has answered.
+#[test]
+fn an_acknowledgement_before_the_sync_on_another_thread_is_found() {
+    let run = |ack_first: bool| {
+        explore(move |root| {
+            let mut log = Log::create(Folder(root.into()), Bug::None)?;
+            begin(0);
+            log.put_unsynced(0)?;
+            if ack_first {
+                ack(0);
+            }
+            let synced = std::thread::scope(|scope| scope.spawn(|| log.sync()).join());
+            synced.expect("the flusher does not panic")?;
+            if !ack_first {
+                ack(0);
+            }
+            Ok(())
+        })
+        .profiles(Profile::ALL)
+        .reports(|root, marks| log::check(&Folder(root.into()), marks))
+        .unwrap()
+    };
+    let losing = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
+    expect(&run(true), &losing, "write log");
+    expect(&run(false), &[], "");
+}
+
+/// Publishes through `tempfile`, which renames with a system call of its own.
+#[test]
+fn an_unsynced_persist_of_tempfile_is_found() {
+    let run = |sync: bool| {
+        explore(move |root| {
+            fs::write(root.join("value"), "old")?;
+            File::open(root.join("value"))?.sync_all()?;
+            File::open(root)?.sync_all()?;
+            ack(0);
+            begin(1);
+            let mut new = tempfile::NamedTempFile::new_in(root)?;
+            new.write_all(b"new")?;
+            if sync {
+                new.as_file().sync_all()?;
+            }
+            new.persist(root.join("value"))?;
+            File::open(root)?.sync_all()?;
+            ack(1);
+            Ok(())
+        })
+        .profiles(Profile::ALL)
+        .reports(replaced)
+        .unwrap()
+    };
+    expect(&run(false), &[Profile::POSIX], "write");
+    expect(&run(true), &[], "");
+}
+
+fn replaced(root: &Path, marks: &Marks) -> Result<(), Broken> {
+    let found = fs::read_to_string(root.join("value")).unwrap_or_default();
+    let allowed: &[&str] = match (marks.acked.contains(&1), marks.acked.contains(&0)) {
+        (true, _) => &["new"],
+        (_, true) => &["old", "new"],
+        _ => return Ok(()),
+    };
+    match allowed.contains(&found.as_str()) {
+        true => Ok(()),
+        false => Err(Broken::lost(format!("{found:?}, where {allowed:?} is promised"))),
+    }
+}
+
+/// Stores through a shared mapping; only `msync(MS_SYNC)` makes that durable.
+#[test]
+fn a_mapped_store_without_msync_is_found() {
+    let run = |sync: bool| {
+        explore(move |root| {
+            let file =
+                File::options().read(true).write(true).create_new(true).open(root.join("map"))?;
+            file.set_len(8192)?;
+            file.sync_all()?;
+            File::open(root)?.sync_all()?;
+            // SAFETY: nobody else changes the file while it is mapped.
+            let mut map = unsafe { memmap2::MmapMut::map_mut(&file)? };
+            begin(7);
+            map[4096..4100].copy_from_slice(&7u32.to_le_bytes());
+            match sync {
+                true => map.flush_range(4096, 4)?,
+                false => map.flush_async_range(4096, 4)?,
+            }
+            ack(7);
+            Ok(())
+        })
+        .profiles(Profile::ALL)
+        .reports(|root, marks| {
+            let found = fs::read(root.join("map")).unwrap_or_default();
+            match marks.acked.contains(&7) && found.get(4096..4100) != Some(&7u32.to_le_bytes()) {
+                true => Err(Broken::lost("the stored word is gone")),
+                false => Ok(()),
+            }
+        })
+        .unwrap()
+    };
+    let losing = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
+    expect(&run(false), &losing, "mapped store map");
+    expect(&run(true), &[], "");
+}

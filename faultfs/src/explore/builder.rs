@@ -1,0 +1,233 @@
+//! The builder that all doors share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Door, InProcess, Oracle, Plan, Settings, explore_trace};
+use crate::crash::Token;
+use crate::disk::Disk;
+use crate::model::Profile;
+use crate::report::Report;
+use crate::session;
+use crate::trace::{Marks, Trace};
+use crate::verdict::Broken;
+use crate::worker::{self, Launch};
+use crate::{Error, Result, file};
+
+/// The environment variable that makes one exploration of a test recover from one state only: the token
+/// of a report.
+pub const REPLAY: &str = "FAULTFS_REPLAY";
+
+/// An exploration that waits for its oracle.
+#[must_use = "nothing runs until `.check(..)`"]
+#[derive(Debug)]
+pub struct Explore<D> {
+    door: D,
+    name: Option<String>,
+    profiles: Vec<Profile>,
+    workers: Option<u32>,
+    in_process: bool,
+    memory_limit: Option<u64>,
+    time_limit: Option<Duration>,
+    traces: Option<PathBuf>,
+    first: Vec<String>,
+}
+
+impl<D: Door> Explore<D> {
+    /// An exploration through `door`.
+    pub fn new(door: D) -> Self {
+        Explore {
+            door,
+            name: None,
+            profiles: vec![Profile::POSIX],
+            workers: None,
+            in_process: false,
+            memory_limit: None,
+            time_limit: None,
+            traces: None,
+            first: Vec::new(),
+        }
+    }
+
+    /// The name in reports. Default: the name of the test.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The persistence models. Default: [`Profile::POSIX`], the weakest.
+    pub fn profiles(mut self, profiles: impl IntoIterator<Item = Profile>) -> Self {
+        self.profiles = profiles.into_iter().collect();
+        self
+    }
+
+    /// Worker processes; the reports do not depend on it. Default: one for each processor.
+    ///
+    /// # Panics
+    ///
+    /// For 0: use [`Explore::in_process`].
+    #[track_caller]
+    pub fn workers(mut self, count: u32) -> Self {
+        assert!(count > 0, "0 workers check nothing: use .in_process()");
+        self.workers = Some(count);
+        self
+    }
+
+    /// Records and checks in this process. Nothing is started, and an oracle may look at variables of
+    /// the test; an abort, a hang or a fault of the engine is then the test's own.
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
+    /// Bytes of private memory that one worker may take. Default: 1 GiB.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// How long one check may take before it counts as hung. Default: 10 seconds; a hang is confirmed at
+    /// ten times the limit.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// The folder of saved traces. Default: `faultfs` in Cargo's target folder.
+    pub fn traces(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.traces = Some(folder.into());
+        self
+    }
+
+    /// Tokens of earlier failures, checked before anything else. Where a token's run has changed since,
+    /// and its trace is not in the folder of traces, that is said, and the exploration fails.
+    pub fn tokens<T: Into<String>>(mut self, tokens: impl IntoIterator<Item = T>) -> Self {
+        self.first = tokens.into_iter().map(T::into).collect();
+        self
+    }
+
+    /// Recovers from every disk and has `oracle` look at it.
+    ///
+    /// With the environment variable [`REPLAY`] set to a token, only that state is looked at, in this
+    /// process.
+    ///
+    /// # Panics
+    ///
+    /// With the reports, where a promise was broken or the run was not measured; with the reason, where
+    /// it could not be made.
+    #[track_caller]
+    pub fn check(self, oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>) {
+        match self.reports(oracle) {
+            Ok(reports) => {
+                let bad: Vec<_> = reports.iter().filter(|report| !report.held()).collect();
+                let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
+                assert!(bad.is_empty(), "\n{}", text.join("\n"));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`Explore::check`], but returns what was found: one report a profile. In a worker process that
+    /// was started for another exploration of the same test there are none.
+    ///
+    /// # Errors
+    ///
+    /// Where the run cannot be made: no name, no worker, a workload that fails by itself, a token that
+    /// does not fit.
+    pub fn reports(
+        mut self,
+        mut oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
+    ) -> Result<Vec<Report>> {
+        let oracle: &mut Oracle<'_, D::Root> = &mut oracle;
+        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
+        let (launch, call) = match self.in_process {
+            true => (None, 0),
+            false => {
+                let launch = Launch::here()?;
+                let call = launch.next_call();
+                (Some(launch), call)
+            }
+        };
+        let name = self.name(call);
+        if worker::current().is_none()
+            && let Some(token) = replay_token()?
+        {
+            let trace = Arc::new(file::load(&file::find(&traces, &token.trace)?)?);
+            if trace.subject == name {
+                return replay(&mut self.door, oracle, &trace, &token).map(|()| Vec::new());
+            }
+        }
+        let mut settings =
+            Settings { traces, progress: &mut |_| {}, interrupted: &session::interrupted };
+        let Some(launch) = launch else { return self.here(&name, oracle, &mut settings) };
+        let mut plan = Plan::new(launch, call);
+        plan.profiles = self.profiles;
+        plan.first = tokens(&self.first)?;
+        plan.workers = self.workers.unwrap_or(plan.workers);
+        plan.memory_limit = self.memory_limit.or(plan.memory_limit);
+        plan.time_limit = self.time_limit.unwrap_or(plan.time_limit);
+        super::run(&name, &mut self.door, oracle, &plan, &mut settings)
+    }
+
+    /// The name of the test, and for the second and later explorations of one test their number.
+    fn name(&self, call: u32) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let thread = std::thread::current();
+            let test = thread.name().unwrap_or("unnamed").to_string();
+            if call == 0 { test } else { format!("{test}#{}", call + 1) }
+        })
+    }
+
+    fn here(
+        mut self,
+        name: &str,
+        oracle: &mut Oracle<'_, D::Root>,
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Report>> {
+        let session = super::door::new_session()?;
+        let room = super::door::make(session.path().join("recording"))?;
+        self.door.record(&room).map_err(|broken| {
+            Error::new(format!("the workload of {name} failed without any fault: {broken}"))
+        })?;
+        let trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });
+        for token in tokens(&self.first)? {
+            let trace = super::door::trace_of(&token, &trace, &settings.traces)?;
+            replay(&mut self.door, oracle, &trace, &token)?;
+        }
+        let room = super::door::make(session.path().join("here"))?;
+        let door = &mut self.door;
+        let mut check =
+            |disk: &Disk, marks: &Marks| door.check(&room, disk, &mut |root| oracle(root, marks));
+        let mut judge = InProcess { check: &mut check };
+        let under = |profile: &Profile| explore_trace(&trace, *profile, &mut judge, settings);
+        self.profiles.iter().map(under).collect()
+    }
+}
+
+fn tokens(texts: &[String]) -> Result<Vec<Token>> {
+    texts.iter().map(|text| text.parse()).collect()
+}
+
+fn replay_token() -> Result<Option<Token>> {
+    let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| Error::new(format!("{REPLAY}: {error}")))
+}
+
+/// Recovers from one state, in this process.
+fn replay<D: Door + ?Sized>(
+    door: &mut D,
+    oracle: &mut Oracle<'_, D::Root>,
+    trace: &Arc<Trace>,
+    token: &Token,
+) -> Result<()> {
+    let session = super::door::new_session()?;
+    let (disk, marks) = super::state(trace, token)?;
+    let mut check = |disk: &Disk, marks: &Marks| {
+        door.check(session.path(), disk, &mut |root| oracle(root, marks))
+    };
+    super::check_state(&mut check, &disk, &marks).map_err(|broken| {
+        let words = super::in_words(trace, token).unwrap_or_default().join("\n  ");
+        Error::new(format!("{token}: {broken}\n  {words}"))
+    })
+}

@@ -1,0 +1,290 @@
+//! A workload behind a door, and its recording and checking in worker processes.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::{Judge, Outcome, check_token};
+use super::{Progress, Settings, explore_trace};
+use crate::crash::{Builder, Token};
+use crate::disk::Disk;
+use crate::model::{Model, Profile};
+use crate::report::Report;
+use crate::session::Session;
+use crate::trace::{Marks, Trace};
+use crate::verdict::Broken;
+use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Role, TIME_LIMIT, Task};
+use crate::{Error, Result, file};
+
+/// A workload behind a door: how it is recorded, and how a disk is opened for recovery.
+pub trait Door {
+    /// What a workload and a check are given: a [`FaultFs`](crate::fs::FaultFs), or a folder.
+    type Root: ?Sized;
+
+    /// Runs the workload, in a process that does nothing else. What it leaves in `room`, an empty
+    /// folder, is all that [`Door::trace`] gets to see.
+    ///
+    /// # Errors
+    ///
+    /// Where the workload fails by itself, or cannot be recorded.
+    fn record(&mut self, room: &Path) -> Result<(), Broken>;
+
+    /// The trace of what was recorded, read in the process that asked for it.
+    ///
+    /// # Errors
+    ///
+    /// Where the record in `room` cannot be read.
+    fn trace(&mut self, room: &Path) -> Result<Trace>;
+
+    /// Opens `disk` and has it checked. `room` is a folder that this worker shares with none, for those
+    /// that need real files; it keeps what an earlier check left there.
+    ///
+    /// # Errors
+    ///
+    /// What the check says, or why the disk could not be opened.
+    fn check(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
+    ) -> Result<(), Broken>;
+}
+
+/// What is asked of each recovered root.
+pub type Oracle<'a, R> = dyn FnMut(&R, &Marks) -> Result<(), Broken> + 'a;
+
+/// How a workload is explored in worker processes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// How to start this program again so that it comes back to the same call.
+    pub launch: Launch,
+    /// Which exploration of the program it is: see [`Launch::next_call`].
+    pub call: u32,
+    /// Tokens of earlier failures, checked before anything else.
+    pub first: Vec<Token>,
+    /// The profiles, each of which gets a report.
+    pub profiles: Vec<Profile>,
+    /// Worker processes; the reports do not depend on it.
+    pub workers: u32,
+    /// Bytes of private memory that a worker may take, where that is limited.
+    pub memory_limit: Option<u64>,
+    /// How long one check may take: the one clock that decides.
+    pub time_limit: Duration,
+}
+
+impl Plan {
+    /// All profiles, one worker for each processor, the usual limits.
+    pub fn new(launch: Launch, call: u32) -> Plan {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        Plan {
+            launch,
+            call,
+            first: Vec::new(),
+            profiles: Profile::ALL.to_vec(),
+            workers: processors,
+            memory_limit: Some(MEMORY_LIMIT),
+            time_limit: TIME_LIMIT,
+        }
+    }
+}
+
+/// What a checking worker is told.
+#[derive(Serialize, Deserialize)]
+struct Setup {
+    trace: PathBuf,
+    rooms: PathBuf,
+}
+
+/// Records the workload behind `door` once and explores the trace under each profile of the plan.
+///
+/// In a worker that was started for this call it does the worker's job and does not return; in one that
+/// was started for another call of the same program it returns no reports.
+///
+/// # Errors
+///
+/// Where workers cannot be started, the session's folder cannot be written, or a workload fails by
+/// itself: there is nothing to explore then.
+pub fn run<R: ?Sized>(
+    name: &str,
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    plan: &Plan,
+    settings: &mut Settings<'_>,
+) -> Result<Vec<Report>> {
+    if let Some(role) = worker::current() {
+        if role.call == plan.call {
+            work(door, oracle, role);
+        }
+        return Ok(Vec::new());
+    }
+    let session = new_session()?;
+    let trace = Arc::new(record(name, door, plan, session.path())?);
+    for token in &plan.first {
+        let trace = trace_of(token, &trace, &settings.traces)?;
+        let mut judge = Workers::new(plan, &trace, session.path())?;
+        let model = Model::new(trace.clone(), token.profile());
+        let outcome = judge.afresh(&model, &[token.to_string()], false)?.pop().flatten();
+        if let Some(Err(broken)) = outcome {
+            let words = super::in_words(&trace, token).unwrap_or_default().join("\n  ");
+            return Err(Error::new(format!("kept token {token} fails again: {broken}\n  {words}")));
+        }
+    }
+    let mut judge = Workers::new(plan, &trace, session.path())?;
+    let under = |profile: &Profile| explore_trace(&trace, *profile, &mut judge, settings);
+    plan.profiles.iter().map(under).collect()
+}
+
+pub(super) fn new_session() -> Result<Session> {
+    Session::new().map_err(|error| Error::new(format!("cannot make the session's folder: {error}")))
+}
+
+pub(super) fn make(folder: PathBuf) -> Result<PathBuf> {
+    match std::fs::create_dir(&folder) {
+        Ok(()) => Ok(folder),
+        Err(error) => Err(Error::new(format!("cannot make {}: {error}", folder.display()))),
+    }
+}
+
+/// The trace that a kept token is of: the present one, or a saved one.
+pub(super) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Result<Arc<Trace>> {
+    if super::trace_id(present) == token.trace {
+        return Ok(present.clone());
+    }
+    let saved = file::find(traces, &token.trace).and_then(|path| file::load(&path));
+    saved.map(Arc::new).map_err(|error| {
+        Error::new(format!(
+            "token {token} is of a run that has changed since, and its trace is not kept ({error}): \
+             remove the token, or bring back {}.trace",
+            token.trace
+        ))
+    })
+}
+
+/// Has a worker record the workload.
+fn record<R: ?Sized>(
+    name: &str,
+    door: &mut dyn Door<Root = R>,
+    plan: &Plan,
+    session: &Path,
+) -> Result<Trace> {
+    let room = make(session.join("recording"))?;
+    let setup = room.to_str().ok_or_else(|| Error::new("the session's folder is not UTF-8"))?;
+    let role = Role::new(Task::Record, plan.call).setup(setup.as_bytes());
+    let reply = Pool::new(plan.launch.clone(), role)
+        .memory_limit(plan.memory_limit)
+        .time_limit(RECORDING_LIMIT)
+        .run_once(Vec::new())?;
+    if let Err(broken) = reply {
+        return Err(Error::new(format!(
+            "the workload of {name} failed while it was recorded, without any fault: {broken}\n{}",
+            broken.output()
+        )));
+    }
+    let mut trace = door.trace(&room)?;
+    trace.subject = name.into();
+    Ok(trace)
+}
+
+/// The worker's side; ends with the process.
+fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, role: &Role) -> ! {
+    match role.task {
+        Task::Record => {
+            let room = PathBuf::from(String::from_utf8_lossy(&role.setup).into_owned());
+            worker::serve(|_| door.record(&room).map(|()| Vec::new()))
+        }
+        Task::Check => {
+            let setup: Setup = postcard::from_bytes(&role.setup).expect("the pool sent a setup");
+            let trace = Arc::new(file::load(&setup.trace).expect("the session's trace is whole"));
+            let room = setup.rooms.join(format!("worker-{}", role.slot));
+            std::fs::create_dir_all(&room).expect("the session's folder can be written");
+            // The models live as long as the process, which serves until it is told to end.
+            let mut builders: BTreeMap<&'static str, Builder<'static>> = BTreeMap::new();
+            worker::serve(move |job| {
+                let token = std::str::from_utf8(job).expect("a token is text");
+                let profile = token.parse::<Token>().expect("the pool sends tokens").profile();
+                let builder = builders.entry(profile.name).or_insert_with(|| {
+                    Builder::new(Box::leak(Box::new(Model::new(trace.clone(), profile))))
+                });
+                let mut check = |disk: &Disk, marks: &Marks| {
+                    door.check(&room, disk, &mut |root| oracle(root, marks))
+                };
+                check_token(builder, token, &mut check).map(|()| Vec::new())
+            })
+        }
+    }
+}
+
+/// How long a workload may run while it is recorded.
+const RECORDING_LIMIT: Duration = Duration::from_secs(600);
+
+/// Checks in worker processes.
+struct Workers<'a> {
+    plan: &'a Plan,
+    role: Role,
+}
+
+impl<'a> Workers<'a> {
+    fn new(plan: &'a Plan, trace: &Trace, session: &Path) -> Result<Self> {
+        let saved = file::save(trace, session).map_err(|error| {
+            Error::new(format!("cannot write the trace to {}: {error}", session.display()))
+        })?;
+        let setup = Setup { trace: saved, rooms: session.to_path_buf() };
+        let setup = postcard::to_stdvec(&setup).expect("paths serialise");
+        Ok(Workers { plan, role: Role::new(Task::Check, plan.call).setup(setup) })
+    }
+
+    fn pool(&self, time_limit: Duration) -> Pool {
+        Pool::new(self.plan.launch.clone(), self.role.clone())
+            .workers(self.plan.workers)
+            .memory_limit(self.plan.memory_limit)
+            .time_limit(time_limit)
+    }
+}
+
+/// Has the pool do every job; those that an interruption leaves out have no outcome.
+fn outcomes(
+    pool: &Pool,
+    tokens: &[String],
+    mut each: impl FnMut() -> ControlFlow<()>,
+) -> Result<Vec<Option<Outcome>>> {
+    let mut outcomes = vec![None; tokens.len()];
+    let jobs = tokens.iter().map(|token| token.clone().into_bytes());
+    let _ = pool.run(jobs, |index, reply| {
+        outcomes[index] = Some(reply.map(|_| ()));
+        each()
+    })?;
+    Ok(outcomes)
+}
+
+impl Judge for Workers<'_> {
+    fn judge(
+        &mut self,
+        _: &Model,
+        tokens: &[String],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Option<Outcome>>> {
+        outcomes(&self.pool(self.plan.time_limit), tokens, || {
+            (settings.progress)(Progress::Checked);
+            match (settings.interrupted)() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+    }
+
+    fn afresh(
+        &mut self,
+        _: &Model,
+        tokens: &[String],
+        patience: bool,
+    ) -> Result<Vec<Option<Outcome>>> {
+        let time_limit = self.plan.time_limit * if patience { 10 } else { 1 };
+        let pool = self.pool(time_limit).fresh_processes(true);
+        outcomes(&pool, tokens, || ControlFlow::Continue(()))
+    }
+}

@@ -1,0 +1,91 @@
+//! Who checks the states: this process, or workers.
+
+use super::{Progress, Settings, check_state};
+use crate::Result;
+use crate::crash::{Builder, State, Token};
+use crate::disk::Disk;
+use crate::model::Model;
+use crate::trace::Marks;
+use crate::verdict::{Broken, Verdict};
+
+/// What became of one state.
+pub type Outcome = Result<(), Broken>;
+
+/// Checks states of a model.
+pub trait Judge {
+    /// The outcome of each token, in order; none for those that an interruption left out.
+    ///
+    /// # Errors
+    ///
+    /// Where no worker can be started.
+    fn judge(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Option<Outcome>>>;
+
+    /// The outcome of each token in a process of its own, where there can be one. With `patience`, a
+    /// check may take ten times as long as otherwise before it counts as hung.
+    ///
+    /// # Errors
+    ///
+    /// Where no worker can be started.
+    fn afresh(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+        patience: bool,
+    ) -> Result<Vec<Option<Outcome>>>;
+}
+
+/// Checks in this process: fast to start, and an abort or a hang of the engine is ours.
+pub struct InProcess<'a> {
+    /// The check of one disk.
+    pub check: &'a mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
+}
+
+impl Judge for InProcess<'_> {
+    fn judge(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Option<Outcome>>> {
+        let mut builder = Builder::new(model);
+        let mut outcomes = vec![None; tokens.len()];
+        for (token, outcome) in tokens.iter().zip(&mut outcomes) {
+            if (settings.interrupted)() {
+                break;
+            }
+            *outcome = Some(check_token(&mut builder, token, self.check));
+            (settings.progress)(Progress::Checked);
+        }
+        Ok(outcomes)
+    }
+
+    fn afresh(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+        _: bool,
+    ) -> Result<Vec<Option<Outcome>>> {
+        let mut builder = Builder::new(model);
+        let again = |token: &String| Some(check_token(&mut builder, token, self.check));
+        Ok(tokens.iter().map(again).collect())
+    }
+}
+
+/// Builds the disk of a token and has it checked; a panic is an outcome.
+pub(super) fn check_token(
+    builder: &mut Builder<'_>,
+    token: &str,
+    check: &mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
+) -> Outcome {
+    let token: Token = token.parse().expect("a token made here parses");
+    let state = State { stamp: token.stamp, tape: token.tape };
+    let Some((disk, marks)) = builder.build(&state) else {
+        return Err(Broken::new(Verdict::NotMeasured, "the model has no such state"));
+    };
+    check_state(check, &disk, &marks)
+}

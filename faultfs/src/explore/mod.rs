@@ -1,0 +1,210 @@
+//! `explore(workload).check(oracle)`: record a run once, then recover from every disk that the model
+//! allows, up to a stated bound.
+//!
+//! A run is recorded, and disks are checked, in processes of their own (see [`worker`](crate::worker)):
+//! an engine that aborts, hangs or eats memory costs one state its verdict and nothing else.
+
+mod builder;
+mod door;
+mod findings;
+mod judge;
+mod typed;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::crash::{BOUND, Builder, Listing, State, Token};
+use crate::disk::Disk;
+use crate::model::{Model, Profile};
+use crate::report::{CREATION_NOT_DURABLE, Failure, Report};
+use crate::trace::{Marks, Trace};
+use crate::verdict::{Broken, Verdict};
+use crate::{Error, Result, file};
+pub use builder::{Explore, REPLAY};
+pub use door::{Door, Oracle, Plan, run};
+pub use judge::{InProcess, Judge, Outcome};
+pub use typed::{Typed, explore};
+
+/// How far an exploration has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// This many distinct states are to be checked under the profile.
+    Listed(u64),
+    /// One more state was checked.
+    Checked,
+    /// The report under the profile is complete.
+    Reported,
+}
+
+/// What an exploration is told besides what it explores.
+pub struct Settings<'a> {
+    /// Where the trace of a failed run is kept, so that its tokens can be replayed.
+    pub traces: PathBuf,
+    /// Called as the run proceeds.
+    pub progress: &'a mut dyn FnMut(Progress),
+    /// Asked now and then: true ends the run early, with a report that says so.
+    pub interrupted: &'a dyn Fn() -> bool,
+}
+
+/// The check of one state, in whichever process: the rule that holds for every oracle is applied here.
+///
+/// An engine that refuses to open before anything was acknowledged has broken no promise.
+pub fn check_state(
+    check: &mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
+    disk: &Disk,
+    marks: &Marks,
+) -> Result<(), Broken> {
+    match check(disk, marks) {
+        Err(broken) if broken.verdict() == Verdict::Unopenable && marks.acked.is_empty() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Explores what `trace` may have left on a disk under `profile`, and has the states judged.
+///
+/// The same trace gives the same report, whoever judges, in however many processes.
+///
+/// # Errors
+///
+/// Where the trace of a failed run cannot be saved.
+pub fn explore_trace(
+    trace: &Arc<Trace>,
+    profile: Profile,
+    judge: &mut dyn Judge,
+    settings: &mut Settings<'_>,
+) -> Result<Report> {
+    let model = Model::new(trace.clone(), profile);
+    let trace_id = trace_id(trace);
+    let mut stopped = false;
+    let listing = Listing::of(&model, || {
+        stopped |= (settings.interrupted)();
+        !stopped
+    });
+    (settings.progress)(Progress::Listed(listing.distinct.len() as u64));
+    let tokens: Vec<String> =
+        listing.distinct.iter().map(|state| findings::token(&model, &trace_id, state)).collect();
+    let outcomes = judge.judge(&model, &tokens, settings)?;
+    let checked = outcomes.iter().flatten().count();
+    let mut not_measured = trace.unmodelled.clone();
+    if stopped || checked < tokens.len() {
+        let found = tokens.len();
+        not_measured.push(format!("interrupted: {checked} of {found} states found so far checked"));
+    }
+    let failures = findings::failures(&model, &trace_id, &listing, &outcomes);
+    not_measured.extend(confirm(&model, judge, &failures)?);
+    if checked == tokens.len() {
+        not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
+    }
+    if !failures.is_empty() {
+        file::save(trace, &settings.traces).map_err(|error| {
+            Error::new(format!("cannot save the trace to {}: {error}", settings.traces.display()))
+        })?;
+    }
+    (settings.progress)(Progress::Reported);
+    Ok(Report {
+        subject: trace.subject.clone(),
+        profile,
+        verdict: verdict(&failures, &not_measured),
+        ops: trace.ops.len() as u64,
+        crash_points: listing.crash_points,
+        states: listing.states,
+        distinct: checked as u64,
+        bound: BOUND.into(),
+        failures,
+        not_measured,
+    })
+}
+
+/// The first 16 hexadecimal digits of a trace's hash, by which tokens and files name it.
+pub fn trace_id(trace: &Trace) -> String {
+    format!("{:032x}", trace.hash())[..16].to_string()
+}
+
+fn verdict(failures: &[Failure], not_measured: &[String]) -> Verdict {
+    let counted = failures.iter().filter(|f| f.class != CREATION_NOT_DURABLE).map(|f| f.verdict);
+    let unmeasured = (!not_measured.is_empty()).then_some(Verdict::NotMeasured);
+    Verdict::worst(counted.chain(unmeasured).chain([Verdict::Held]))
+}
+
+/// What is reported is checked once more, in a fresh process; a hang with more patience.
+fn confirm(model: &Model, judge: &mut dyn Judge, failures: &[Failure]) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for patience in [false, true] {
+        let these: Vec<_> =
+            failures.iter().filter(|f| (f.verdict == Verdict::Hung) == patience).collect();
+        let tokens: Vec<String> = these.iter().map(|failure| failure.token.clone()).collect();
+        for (failure, second) in these.iter().zip(judge.afresh(model, &tokens, patience)?) {
+            match second {
+                Some(Err(broken)) if broken.verdict() == failure.verdict => {}
+                Some(second) => out.push(disagreement(&failure.token, failure.verdict, &second)),
+                None => out.push(format!("{}: interrupted before it was confirmed", failure.token)),
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// One in a hundred of the held states is checked once more, in a fresh process; which ones depends on
+/// their tokens alone.
+fn sample(
+    model: &Model,
+    judge: &mut dyn Judge,
+    tokens: &[String],
+    outcomes: &[Option<Outcome>],
+) -> Result<Vec<String>> {
+    let held = tokens.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Some(Ok(()))));
+    let sampled = held.filter(|(token, _)| crc32fast::hash(token.as_bytes()).is_multiple_of(100));
+    let sampled: Vec<String> = sampled.map(|(token, _)| token.clone()).collect();
+    let again = sampled.iter().zip(judge.afresh(model, &sampled, false)?);
+    let differ = again.filter_map(|(token, second)| match second {
+        Some(second @ Err(_)) => Some(disagreement(token, Verdict::Held, &second)),
+        _ => None,
+    });
+    Ok(differ.collect())
+}
+
+fn disagreement(token: &str, first: Verdict, second: &Outcome) -> String {
+    let second = match second {
+        Ok(()) => "held".to_string(),
+        Err(broken) => broken.to_string(),
+    };
+    format!("{token}: {first} at first, in a fresh process {second}")
+}
+
+/// The state that `token` names, from the trace that it names.
+///
+/// # Errors
+///
+/// Where the token belongs to another trace, or to one that has changed since.
+pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
+    let (model, state) = named(trace, token)?;
+    Builder::new(&model).build(&state).ok_or_else(|| {
+        Error::new(format!(
+            "token {token} names no state of its trace; copy it whole from a report of this version"
+        ))
+    })
+}
+
+/// What a crash did to make the state that `token` names: the crash point, then what was lost or torn.
+///
+/// # Errors
+///
+/// As [`state`].
+pub fn in_words(trace: &Arc<Trace>, token: &Token) -> Result<Vec<String>> {
+    let (model, state) = named(trace, token)?;
+    Ok(findings::in_words(&model, &state))
+}
+
+fn named(trace: &Arc<Trace>, token: &Token) -> Result<(Model, State)> {
+    let id = trace_id(trace);
+    if id != token.trace {
+        return Err(Error::new(format!(
+            "token {token} belongs to trace {}, not to {id}: the run has changed since; explore it \
+             again, and keep a token of the new run",
+            token.trace
+        )));
+    }
+    let model = Model::new(trace.clone(), token.profile());
+    Ok((model, State { stamp: token.stamp, tape: token.tape.clone() }))
+}

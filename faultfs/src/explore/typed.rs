@@ -1,0 +1,83 @@
+//! The typed door: engines written against [`FaultFs`].
+
+use std::path::Path;
+
+use super::{Door, Explore};
+use crate::disk::Disk;
+use crate::fs::FaultFs;
+use crate::trace::Trace;
+use crate::verdict::Broken;
+use crate::{Error, Result, file};
+
+/// Explores what a workload on a [`FaultFs`] may leave on the disk when the power goes.
+///
+/// The workload runs once, on an empty filesystem in memory, and says through
+/// [`begin`](FaultFs::begin), [`ack`](FaultFs::ack) and [`failed`](FaultFs::failed) what it asked for and
+/// what it was promised. [`Explore::check`] recovers from every disk.
+///
+/// ```no_run
+/// use std::io::{Read, Write};
+/// use faultfs::explore::explore;
+/// use faultfs::verdict::Broken;
+///
+/// // In a test: `#[test] fn a_synced_file_survives() { … }`
+/// explore(|fs| {
+///     fs.begin(1);
+///     let mut file = fs.create("log")?;
+///     file.write_all(b"one")?;
+///     file.sync_all()?;
+///     fs.sync_dir(".")?;
+///     fs.ack(1);
+///     Ok(())
+/// })
+/// .check(|fs, marks| match fs.read("log") {
+///     Ok(bytes) if bytes == b"one" => Ok(()),
+///     _ if marks.acked.is_empty() => Ok(()),
+///     found => Err(Broken::lost(format!("acknowledged, and then {found:?}"))),
+/// });
+/// ```
+pub fn explore<W>(workload: W) -> Explore<Typed<W>>
+where
+    W: FnMut(&FaultFs) -> Result<(), Broken>,
+{
+    Explore::new(Typed { workload })
+}
+
+/// The typed door: the workload runs on a [`FaultFs`] in memory.
+#[derive(Debug)]
+pub struct Typed<W> {
+    workload: W,
+}
+
+impl<W> Door for Typed<W>
+where
+    W: FnMut(&FaultFs) -> Result<(), Broken>,
+{
+    type Root = FaultFs;
+
+    fn record(&mut self, room: &Path) -> Result<(), Broken> {
+        let fs = FaultFs::mem();
+        (self.workload)(&fs)?;
+        std::fs::write(room.join(TRACE), file::encode(&fs.trace()))?;
+        Ok(())
+    }
+
+    fn trace(&mut self, room: &Path) -> Result<Trace> {
+        let path = room.join(TRACE);
+        let bytes = std::fs::read(&path)
+            .map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+        file::decode(&bytes)
+    }
+
+    fn check(
+        &mut self,
+        _: &Path,
+        disk: &Disk,
+        check: &mut dyn FnMut(&FaultFs) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        check(&FaultFs::from_disk(disk.clone()))
+    }
+}
+
+/// The file in a room in which the typed door leaves its trace.
+const TRACE: &str = "recorded";

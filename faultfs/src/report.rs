@@ -1,0 +1,99 @@
+//! What a run found: the verdict, the stated bound, and for every failure what was lost, in words.
+
+use std::fmt;
+
+use crate::model::Profile;
+use crate::verdict::Verdict;
+
+/// Failures of this class do not decide the verdict: the run made the database's own folder and nobody
+/// made its entry in the folder above durable. The engine cannot, its caller can.
+pub const CREATION_NOT_DURABLE: &str = "creation not durable";
+
+/// The outcome of exploring one recorded run under one profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What ran.
+    pub subject: String,
+    /// The model of the filesystem.
+    pub profile: Profile,
+    /// The worst verdict of all states.
+    pub verdict: Verdict,
+    /// Recorded ops.
+    pub ops: u64,
+    /// Crash points: every start and end of an op, and every mark.
+    pub crash_points: u64,
+    /// States before equal ones were joined.
+    pub states: u64,
+    /// States that were checked.
+    pub distinct: u64,
+    /// What was covered.
+    pub bound: String,
+    /// One failure for each kind that was found, worst first.
+    pub failures: Vec<Failure>,
+    /// Why the run, or a part of it, was not measured.
+    pub not_measured: Vec<String>,
+}
+
+/// One way to fail, shown by the state with the smallest token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What became of the recovery.
+    pub verdict: Verdict,
+    /// [`CREATION_NOT_DURABLE`], or empty.
+    pub class: &'static str,
+    /// What the check said.
+    pub message: String,
+    /// Names the state.
+    pub token: String,
+    /// The line that runs it again.
+    pub replay: String,
+    /// The crash point in words.
+    pub crash: String,
+    /// What the crash lost or tore, in words.
+    pub omitted: Vec<String>,
+    /// The rules of the profile that allowed it.
+    pub rules: Vec<String>,
+    /// States that failed in this way.
+    pub count: u64,
+}
+
+impl Report {
+    /// True where everything that was acknowledged survived every state.
+    pub fn held(&self) -> bool {
+        self.verdict == Verdict::Held
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} under {}: {}", self.subject, self.profile, self.verdict)?;
+        writeln!(
+            f,
+            "  {} ops, {} crash points, {} states, {} distinct",
+            self.ops, self.crash_points, self.states, self.distinct
+        )?;
+        writeln!(f, "  bound: {}", self.bound)?;
+        for reason in &self.not_measured {
+            writeln!(f, "  not measured: {reason}")?;
+        }
+        self.failures.iter().try_for_each(|failure| write!(f, "{failure}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class =
+            if self.class.is_empty() { String::new() } else { format!(" ({})", self.class) };
+        let states =
+            if self.count == 1 { "1 state".into() } else { format!("{} states", self.count) };
+        writeln!(f, "  {}{class} in {states}: {}", self.verdict, self.message)?;
+        writeln!(f, "    crash {}", self.crash)?;
+        for (omitted, rule) in self.omitted.iter().zip(&self.rules) {
+            writeln!(f, "    {omitted}")?;
+            writeln!(f, "      allowed: {rule}")?;
+        }
+        writeln!(f, "    replay: {}", self.replay)
+    }
+}

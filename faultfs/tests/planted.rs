@@ -1,0 +1,234 @@
+//! A log engine on a `FaultFs`: planted bugs are found with the omitted op named by its call site, and the
+//! fixed twin holds under every profile. The same engine runs through the interposed door in that package.
+
+#[path = "planted/log.rs"]
+mod log;
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+
+use faultfs::crash::Loss;
+use faultfs::fs::File;
+use faultfs::report::{CREATION_NOT_DURABLE, Report};
+use faultfs::verdict::{Broken, Verdict};
+use faultfs::{FaultFs, Profile, explore};
+use log::{Bug, Files, Log};
+
+impl Files for FaultFs {
+    type File = File;
+    fn create(&self, name: &str) -> io::Result<File> {
+        FaultFs::create(self, name)
+    }
+    fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+    fn start_writeback(&self, file: &File) -> io::Result<()> {
+        file.start_writeback()
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        FaultFs::sync_dir(self, ".")
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        FaultFs::rename(self, from, to)
+    }
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        FaultFs::read(self, name)
+    }
+}
+
+fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
+    let mut log = Log::create(fs.clone(), bug)?;
+    for id in 0..2 {
+        fs.begin(id);
+        log.put(id)?;
+        fs.ack(id);
+    }
+    log.compact()?;
+    fs.begin(2);
+    log.put(2)?;
+    fs.ack(2);
+    Ok(())
+}
+
+fn reports(bug: Bug) -> Vec<Report> {
+    explore(|fs| workload(fs, bug)).profiles(Profile::ALL).reports(log::check).unwrap()
+}
+
+/// Under which profiles a bug loses data, and that the loss is named in the first of them.
+#[track_caller]
+fn expect(reports: &[Report], losing: &[Profile], named: &str) {
+    for report in reports {
+        let expected = match losing.contains(&report.profile) {
+            true => Verdict::Lost,
+            false => Verdict::Held,
+        };
+        assert_eq!(report.verdict, expected, "{report}");
+    }
+    let Some(worst) = reports.first() else { return };
+    let first = worst.failures.first().map(|f| f.omitted.join("; ")).unwrap_or_default();
+    assert!(first.contains(named), "expected {named:?} in:\n{worst}");
+}
+
+const POWER_CUTS: [Profile; 3] = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
+
+#[test]
+fn the_fixed_twin_holds_under_every_profile() {
+    expect(&reports(Bug::None), &[], "");
+}
+
+#[test]
+fn a_missing_directory_sync_is_found() {
+    let reports = reports(Bug::NoDirSync);
+    expect(&reports, &[Profile::POSIX], "create log (its directory entry)");
+    // By the line of the engine that made the file.
+    if let Some(report) = reports.first() {
+        assert!(report.failures[0].omitted[0].contains("planted.rs:"), "{report}");
+    }
+}
+
+#[test]
+fn a_rename_before_the_sync_is_found() {
+    expect(&reports(Bug::RenameBeforeSync), &[Profile::POSIX], "log.new");
+}
+
+#[test]
+fn sync_file_range_for_fsync_is_found() {
+    expect(&reports(Bug::WritebackForSync), &POWER_CUTS, "write log");
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_on_another_thread_is_found() {
+    let run = |ack_first: bool| {
+        explore(move |fs| {
+            let mut log = Log::create(fs.clone(), Bug::None)?;
+            fs.begin(0);
+            log.put_unsynced(0)?;
+            let (order, ordered) = mpsc::channel();
+            let synced = std::thread::scope(|scope| {
+                let log = &log;
+                let flusher = scope.spawn(move || ordered.recv().map(|()| log.sync()));
+                if ack_first {
+                    fs.ack(0);
+                }
+                order.send(()).expect("the flusher waits");
+                flusher.join().expect("it does not panic").expect("it was told")
+            });
+            synced?;
+            if !ack_first {
+                fs.ack(0);
+            }
+            Ok(())
+        })
+        .profiles(Profile::ALL)
+        .reports(log::check)
+        .unwrap()
+    };
+    expect(&run(true), &POWER_CUTS, "write log");
+    expect(&run(false), &[], "");
+}
+
+/// The same verdicts, states and tokens in this process as in workers.
+#[test]
+fn checking_in_process_gives_the_same_report() {
+    let here = explore(|fs| workload(fs, Bug::RenameBeforeSync))
+        .named("log")
+        .profiles(Profile::ALL)
+        .in_process()
+        .reports(log::check)
+        .unwrap();
+    let workers = explore(|fs| workload(fs, Bug::RenameBeforeSync))
+        .named("log")
+        .profiles(Profile::ALL)
+        .workers(3)
+        .reports(log::check)
+        .unwrap();
+    assert_eq!(here, workers);
+}
+
+/// Nobody but the caller can make the entry of the database's own folder durable.
+#[test]
+fn losing_the_creation_of_the_databases_folder_is_a_class_of_its_own() {
+    let run = |sync_inside: bool| {
+        explore(move |fs| {
+            fs.create_dir("db")?;
+            let mut file = fs.create("db/log")?;
+            file.write_all(b"x")?;
+            file.sync_all()?;
+            if sync_inside {
+                fs.sync_dir("db")?;
+            }
+            fs.ack(0);
+            Ok(())
+        })
+        .in_process()
+        .reports(|fs, marks| match fs.exists("db/log")? {
+            false if !marks.acked.is_empty() => Err(Broken::lost("the log is gone")),
+            _ => Ok(()),
+        })
+        .unwrap()
+        .remove(0)
+    };
+    let held = run(true);
+    assert!(held.held(), "{held}");
+    assert_eq!(held.failures[0].class, CREATION_NOT_DURABLE, "{held}");
+    let lost = run(false);
+    assert_eq!(lost.verdict, Verdict::Lost, "{lost}");
+    assert_eq!(lost.failures.last().expect("two").class, CREATION_NOT_DURABLE, "{lost}");
+}
+
+/// A token kept beside a test is checked first; one whose run has changed is not passed over.
+#[test]
+fn kept_tokens_are_checked_first_and_stale_ones_are_refused() {
+    let traces = tempfile::tempdir().unwrap();
+    let explore_with = |bug: Bug, tokens: &[String]| {
+        explore(move |fs| workload(fs, bug))
+            .named("kept")
+            .in_process()
+            .traces(traces.path())
+            .tokens(tokens)
+            .reports(log::check)
+    };
+    let token = explore_with(Bug::NoDirSync, &[]).unwrap()[0].failures[0].token.clone();
+    let again = explore_with(Bug::NoDirSync, std::slice::from_ref(&token)).unwrap_err();
+    assert!(again.to_string().contains("lost: record 0 was acknowledged"), "{again}");
+    // The trace is kept, so the old run can still be looked at although the engine was mended.
+    let kept = explore_with(Bug::None, std::slice::from_ref(&token)).unwrap_err();
+    assert!(kept.to_string().contains(&token), "{kept}");
+    std::fs::remove_dir_all(traces.path()).unwrap();
+    let changed = explore_with(Bug::None, &[token]).unwrap_err();
+    assert!(changed.to_string().contains("changed since"), "{changed}");
+}
+
+/// Crash images are taken while writers go on; every one keeps the engine's promise, and none keeps that
+/// of an engine with a planted bug.
+#[test]
+fn a_stress_test_takes_crash_images_while_the_database_runs() {
+    let lost_images = |bug: Bug| {
+        let fs = FaultFs::mem();
+        let mut log = Log::create(fs.clone(), bug).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for id in 0..60 {
+                    fs.begin(id);
+                    log.put(id).unwrap();
+                    fs.ack(id);
+                }
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let (mut seed, mut telling, mut lost) = (0, 0, 0);
+            while !done.load(std::sync::atomic::Ordering::Acquire) || telling < 30 {
+                let image = fs.crash_clone(Profile::POSIX, Loss::Seeded(seed));
+                lost += u32::from(log::check(&image.fs(), &image.marks).is_err());
+                telling += u32::from(!image.marks.acked.is_empty());
+                seed += 1;
+            }
+            lost
+        })
+    };
+    assert_eq!(lost_images(Bug::None), 0);
+    assert!(lost_images(Bug::WritebackForSync) > 0);
+}
