@@ -37,7 +37,11 @@ fn check(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
     let Some(acked) = marks.acked.last() else { return Ok(()) };
     let found = fs.read_to_string("config").unwrap_or_default();
     let allowed = marks.issued.range(acked..).any(|id| found == content(*id));
-    if allowed { Ok(()) } else { Err(Broken::lost(format!("found {found:?}, acknowledged {acked}"))) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(Broken::lost(format!("found {found:?}, acknowledged {acked}")))
+    }
 }
 
 fn content(id: u64) -> String {

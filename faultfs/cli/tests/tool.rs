@@ -132,15 +132,16 @@ fn a_disk_is_not_written_over_what_is_there() {
 /// Starts a long torture and waits until it has a session folder, whose path is returned.
 fn start_torture(traces: &Path) -> (Child, PathBuf) {
     let args = ["torture", "sqlite", "--traces", traces.to_str().unwrap()];
-    let child = tool(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = tool(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        assert!(Instant::now() < deadline, "no session folder within a minute");
+    while Instant::now() < deadline {
         if let Some(folder) = session_of(&child) {
             return (child, folder);
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    child.kill().unwrap();
+    panic!("no session folder within a minute: {:?}", child.wait());
 }
 
 /// The folder of a process' session: beside the lock file that it holds open.

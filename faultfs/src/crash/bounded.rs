@@ -59,7 +59,9 @@ fn inodes(model: &Model, moment: &Moment) -> Vec<Ino> {
     let mut ops: BTreeMap<Ino, BTreeSet<usize>> = BTreeMap::new();
     for &id in &moment.window {
         let micro = &model.micros.all[id as usize];
-        let mut add = |ino| drop(ops.entry(ino).or_default().insert(micro.op));
+        let mut add = |ino| {
+            ops.entry(ino).or_default().insert(micro.op);
+        };
         match &micro.part {
             Part::Slots(changes) => changes.iter().for_each(|(slot, _)| add(slot.dir)),
             part => part.ino().into_iter().for_each(add),

@@ -7,7 +7,7 @@ use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 
 /// What the engine asks of a filesystem.
-pub trait Files {
+pub(crate) trait Files {
     type File;
     fn create(&self, name: &str) -> io::Result<Self::File>;
     fn append(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
@@ -21,7 +21,7 @@ pub trait Files {
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bug {
+pub(crate) enum Bug {
     /// Nothing: the fixed twin.
     None,
     /// The directory is not synced after the log was created.
@@ -35,7 +35,7 @@ pub enum Bug {
 const LOG: &str = "log";
 
 /// An append-only log of records: length, checksum, payload.
-pub struct Log<F: Files> {
+pub(crate) struct Log<F: Files> {
     files: F,
     file: F::File,
     ids: Vec<u64>,
@@ -43,7 +43,7 @@ pub struct Log<F: Files> {
 }
 
 impl<F: Files> Log<F> {
-    pub fn create(files: F, bug: Bug) -> io::Result<Self> {
+    pub(crate) fn create(files: F, bug: Bug) -> io::Result<Self> {
         let file = files.create(LOG)?;
         files.sync(&file)?;
         if bug != Bug::NoDirSync {
@@ -53,18 +53,18 @@ impl<F: Files> Log<F> {
     }
 
     /// Writes a record; durable unless `Err`.
-    pub fn put(&mut self, id: u64) -> io::Result<()> {
+    pub(crate) fn put(&mut self, id: u64) -> io::Result<()> {
         self.put_unsynced(id)?;
         self.sync()
     }
 
-    pub fn put_unsynced(&mut self, id: u64) -> io::Result<()> {
+    pub(crate) fn put_unsynced(&mut self, id: u64) -> io::Result<()> {
         self.files.append(&mut self.file, &record(id))?;
         self.ids.push(id);
         Ok(())
     }
 
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         match self.bug {
             Bug::WritebackForSync => self.files.start_writeback(&self.file),
             _ => self.files.sync(&self.file),
@@ -72,7 +72,7 @@ impl<F: Files> Log<F> {
     }
 
     /// Writes the log anew and puts it in the place of the old one.
-    pub fn compact(&mut self) -> io::Result<()> {
+    pub(crate) fn compact(&mut self) -> io::Result<()> {
         let mut new = self.files.create("log.new")?;
         for id in &self.ids {
             self.files.append(&mut new, &record(*id))?;
@@ -100,7 +100,7 @@ fn record(id: u64) -> Vec<u8> {
 }
 
 /// The ids in a log; it ends at the first record that is not whole.
-pub fn recover(files: &impl Files) -> io::Result<Vec<u64>> {
+pub(crate) fn recover(files: &impl Files) -> io::Result<Vec<u64>> {
     let bytes = match files.read(LOG) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes?,
@@ -121,7 +121,7 @@ pub fn recover(files: &impl Files) -> io::Result<Vec<u64>> {
 }
 
 /// Every acknowledged record is there, none that was not asked for, and none before a lost one.
-pub fn check(files: &impl Files, marks: &Marks) -> Result<(), Broken> {
+pub(crate) fn check(files: &impl Files, marks: &Marks) -> Result<(), Broken> {
     let ids = recover(files)?;
     if let Some(id) = marks.acked.iter().find(|id| !ids.contains(id)) {
         return Err(Broken::lost(format!("record {id} was acknowledged, the log holds {ids:?}")));
