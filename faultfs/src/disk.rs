@@ -88,6 +88,12 @@ impl Content {
 
     /// Puts bytes into a page without touching the size: the page cache's half of a write.
     pub(crate) fn patch(&mut self, page: u64, at: usize, data: &[u8]) {
+        // In place where no clone of this disk holds the page too: small writes are the usual ones.
+        if let Some(own) = self.pages.get_mut(&page).and_then(|p| Arc::get_mut(&mut p.0)) {
+            own.bytes[at..at + data.len()].copy_from_slice(data);
+            own.hash.take();
+            return;
+        }
         let mut bytes = self.page(page);
         bytes[at..at + data.len()].copy_from_slice(data);
         self.put_page(page, bytes);

@@ -45,18 +45,27 @@ impl FaultFs {
             match self.create_dir(at) {
                 Ok(()) => break,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(at),
-                Err(_) if self.is_dir(at) => break,
-                Err(e) => return Err(e),
+                Err(e) => {
+                    self.unless_dir(at, e)?;
+                    break;
+                }
             }
             at = at.parent().unwrap_or(Path::new(""));
         }
         for path in missing.into_iter().rev() {
-            match self.create_dir(path) {
-                Err(e) if !self.is_dir(path) => return Err(e),
-                _ => {}
-            }
+            self.create_dir(path).or_else(|e| self.unless_dir(path, e))?;
         }
         Ok(())
+    }
+
+    /// It is fine that a directory could not be made where there is one.
+    fn unless_dir(&self, path: &Path, error: io::Error) -> io::Result<()> {
+        match self.metadata(path) {
+            Ok(found) if found.is_dir() => Ok(()),
+            // A link out of the root is not the same as a name that is taken.
+            Err(outside) if outside.raw_os_error().is_none() => Err(outside),
+            _ => Err(error),
+        }
     }
 
     /// Removes an empty directory. This corresponds to [`std::fs::remove_dir`].
@@ -177,11 +186,6 @@ impl FaultFs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
-    }
-
-    #[track_caller]
-    fn is_dir(&self, path: &Path) -> bool {
-        self.metadata(path).is_ok_and(|m| m.is_dir())
     }
 
     /// Sets permission bits. This corresponds to [`std::fs::set_permissions`].

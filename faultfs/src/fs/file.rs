@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ struct Door {
 }
 
 /// What a recorded file knows about its own calls, and is told of their faults.
-pub(super) trait Witness: Send + Sync {
+pub(super) trait Witness: Send + Sync + RefUnwindSafe {
     /// The kind of a call: the sync of a directory is one of its own.
     fn kind(&self, kind: OpKind) -> OpKind;
 

@@ -214,7 +214,8 @@ impl State {
     /// The call site, unless it lies in std: `BufWriter` says nothing of the engine.
     fn site(&mut self, caller: Caller) -> Option<Site> {
         let name = caller.file();
-        if name.starts_with("/rustc/") {
+        // Its sources as the compiler remembers them, and as `rust-src` installs them.
+        if name.starts_with("/rustc/") || name.contains("/rustlib/src/rust/library/") {
             return None;
         }
         let file = self.sites.entry(name).or_insert_with(|| name.into()).clone();
