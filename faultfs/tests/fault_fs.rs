@@ -337,7 +337,7 @@ fn a_folder_that_changes_behind_the_back_is_not_measured() {
     fs.write("f", b"mine").unwrap();
     fs::write(folder.path().join("f"), b"theirs").unwrap();
     let trace = fs.take_trace();
-    assert_eq!(trace.unmodelled, ["f has 4 bytes in the trace, 6 in the folder"]);
+    assert_eq!(trace.unmodelled, ["f: has 6 bytes, should have 4"]);
 
     fs::write(folder.path().join("g"), b"theirs").unwrap();
     assert!(fs.open("g").is_err());
