@@ -59,9 +59,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let mend = match closest(name, table.named.keys().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if table.named.is_empty() => {
-            "no fail point is linked into this program; is the crate under test referred to, and \
-             its fail-point feature on?"
-                .to_owned()
+            "is the crate under test referred to, and its feature for fail points on?".to_owned()
         }
         None => format!(
             "`faultpoint::catalogue()` lists the {} names there are; a point of a crate that uses \

@@ -14,6 +14,7 @@ use std::thread::{self, ThreadId};
 use crate::action::{Actions, Task, settings};
 use crate::callback::{Callback, Outcome};
 use crate::catalogue;
+use crate::error::or_panic;
 use crate::point::{Point, Script};
 use crate::scope;
 use crate::site::{Form, Site};
@@ -38,12 +39,13 @@ pub const fn has_failpoints() -> bool {
 /// # Errors
 ///
 /// When the actions are malformed, with the place and the mend; when the `failpoints` feature is
-/// off, for then nothing could ever happen.
+/// off, for then nothing could ever happen; when a scenario counts the passes of a point of the
+/// `fail` crate that is to return early (feature `foreign`).
 #[track_caller]
 pub fn cfg<S: Into<String>>(name: S, actions: &str) -> Result<(), String> {
     let name = name.into();
     let layer = Layer::parse(&name, actions)?;
-    let replaced = LAYERS.lock().replace_top(name, layer);
+    let replaced = LAYERS.lock().replace_top(name, layer)?;
     drop(replaced);
     Ok(())
 }
@@ -61,7 +63,7 @@ where
 {
     let name = name.into();
     let layer = Layer::callback(&name, callback)?;
-    let replaced = LAYERS.lock().replace_top(name, layer);
+    let replaced = LAYERS.lock().replace_top(name, layer)?;
     drop(replaced);
     Ok(())
 }
@@ -71,7 +73,7 @@ where
 pub fn remove<S: AsRef<str>>(name: S) {
     let name = name.as_ref();
     let layers = LAYERS.lock().by_name.remove(name);
-    drain(name, scope::global().disarm(name));
+    drain(name, disarm(name));
     drop(layers);
 }
 
@@ -111,7 +113,7 @@ impl FailGuard {
     pub fn new<S: Into<String>>(name: S, actions: &str) -> Result<FailGuard, String> {
         let name = name.into();
         let layer = Layer::parse(&name, actions)?;
-        Ok(FailGuard::push(name, layer))
+        FailGuard::push(name, layer)
     }
 
     /// As [`cfg_callback`], until dropped.
@@ -127,17 +129,18 @@ impl FailGuard {
     {
         let name = name.into();
         let layer = Layer::callback(&name, callback)?;
-        Ok(FailGuard::push(name, layer))
+        FailGuard::push(name, layer)
     }
 
     #[track_caller]
-    fn push(name: String, mut layer: Layer) -> FailGuard {
+    fn push(name: String, mut layer: Layer) -> Result<FailGuard, String> {
         let mut layers = LAYERS.lock();
+        arm(&name, &layer)?;
         layers.last_guard += 1;
         let id = layers.last_guard;
         layer.guard = Some(id);
-        layers.push(name.clone(), layer);
-        FailGuard { name, id }
+        layers.by_name.entry(name.clone()).or_default().push(layer);
+        Ok(FailGuard { name, id })
     }
 }
 
@@ -151,11 +154,11 @@ impl Drop for FailGuard {
         let was_top = index + 1 == stack.len();
         let own = stack.remove(index);
         let armed = match stack.last() {
-            Some(covered) if was_top => arm(&self.name, covered),
+            Some(covered) if was_top => arm_again(&self.name, covered),
             Some(_) => None,
             None => {
                 layers.by_name.remove(&self.name);
-                scope::global().disarm(&self.name)
+                disarm(&self.name)
             }
         };
         // Waited for and dropped without the lock: a callback may set points itself.
@@ -188,7 +191,7 @@ impl FailScenario<'_> {
     #[track_caller]
     pub fn setup() -> Self {
         let entries = match env::var(VARIABLE) {
-            Ok(text) => settings(&text).unwrap_or_else(|error| panic!("{error}")),
+            Ok(text) => or_panic(settings(&text)),
             Err(VarError::NotPresent) => Vec::new(),
             Err(VarError::NotUnicode(text)) => {
                 panic!("{VARIABLE} {text:?} is not UTF-8; write `{VARIABLE}=name=actions`")
@@ -205,7 +208,7 @@ impl FailScenario<'_> {
                 warn_if_unknown(&name);
                 let layer = Layer::actions(actions.to_string(), actions);
                 let replaced = LAYERS.lock().replace_top(name, layer);
-                drop(replaced);
+                drop(replaced.unwrap_or_else(|error| panic!("{error}")));
             }
         }
         scenario
@@ -279,17 +282,13 @@ struct Layers {
 impl Layers {
     /// What `cfg` does: the guard on top, if any, keeps the name, with the new actions. Gives what
     /// was there, to be dropped without the lock.
-    #[must_use]
-    fn replace_top(&mut self, name: String, mut layer: Layer) -> Option<Layer> {
-        let top = self.by_name.get_mut(&name).and_then(Vec::pop);
+    fn replace_top(&mut self, name: String, mut layer: Layer) -> Result<Option<Layer>, String> {
+        arm(&name, &layer)?;
+        let stack = self.by_name.entry(name).or_default();
+        let top = stack.pop();
         layer.guard = top.as_ref().and_then(|top| top.guard);
-        self.push(name, layer);
-        top
-    }
-
-    fn push(&mut self, name: String, layer: Layer) {
-        arm(&name, &layer);
-        self.by_name.entry(name).or_default().push(layer);
+        stack.push(layer);
+        Ok(top)
     }
 }
 
@@ -303,8 +302,38 @@ impl SharedLayers {
     }
 }
 
-fn arm(name: &str, layer: &Layer) -> Option<Arc<Point>> {
-    scope::global().arm(name, layer.script.clone(), layer.caller)
+fn arm(name: &str, layer: &Layer) -> Result<Option<Arc<Point>>, String> {
+    forward(name, Some(&layer.script))?;
+    Ok(scope::global().arm(name, layer.script.clone(), layer.caller))
+}
+
+/// Arms what was armed before, where there is nobody to give an error to.
+fn arm_again(name: &str, layer: &Layer) -> Option<Arc<Point>> {
+    arm(name, layer).unwrap_or_else(|error| {
+        eprintln!("faultpoint: {error}");
+        None
+    })
+}
+
+fn disarm(name: &str) -> Option<Arc<Point>> {
+    if let Err(error) = forward(name, None) {
+        eprintln!("faultpoint: {error}");
+    }
+    scope::global().disarm(name)
+}
+
+/// Tells the `fail` crate of a name that may be one of its points.
+#[cfg(feature = "foreign")]
+fn forward(name: &str, script: Option<&Script>) -> Result<(), String> {
+    if catalogue::sites_of(name).is_empty() {
+        crate::foreign::set_process(name, script).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "foreign"))]
+fn forward(_name: &str, _script: Option<&Script>) -> Result<(), String> {
+    Ok(())
 }
 
 /// Waits for callbacks that are running at a point that was armed anew or disarmed.
@@ -320,14 +349,14 @@ fn replace_all(next: BTreeMap<String, Vec<Layer>>) -> BTreeMap<String, Vec<Layer
     let old = std::mem::replace(&mut layers.by_name, next);
     for (name, stack) in &layers.by_name {
         if let Some(top) = stack.last() {
-            arm(name, top);
+            arm_again(name, top);
         }
     }
     let gone: Vec<&String> =
         old.keys().filter(|name| !layers.by_name.contains_key(*name)).collect();
     drop(layers);
     for name in gone {
-        drain(name, scope::global().disarm(name));
+        drain(name, disarm(name));
     }
     old
 }
@@ -340,7 +369,14 @@ fn warn_if_unknown(name: &str) {
     if let Err(error) = catalogue::check_name(name)
         && LAYERS.lock().warned.insert(name.to_owned())
     {
-        eprintln!("faultpoint: {error}");
+        if cfg!(feature = "foreign") {
+            eprintln!(
+                "faultpoint: {error} (armed at the points of the `fail` crate, which it does not \
+                 list)"
+            );
+        } else {
+            eprintln!("faultpoint: {error}");
+        }
     }
 }
 

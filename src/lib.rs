@@ -76,6 +76,15 @@
 //! - Closures are type-checked with the feature off.
 //! - [`remove`], and dropping a guard, wait for a callback that is running on another thread.
 //!
+//! # Foreign points
+//!
+//! With the feature `foreign`, points of dependencies that use the `fail` crate are turned on and
+//! obey the same scenarios. [`Instance::arm_foreign`](Instance) arms them for a scope, with counts,
+//! waits, pauses and callbacks. An early return is what `fail` does only by itself and for the
+//! whole process: [`cfg()`], [`FailGuard`] and `FAILPOINTS` arm it there, uncounted and with
+//! `fail`'s own chances; a scenario refuses it. `fail` does not list its points, so they are in no
+//! catalogue, and a wrong name shows when it is never reached.
+//!
 //! # Limits
 //!
 //! - Passes of an idle site are not counted, only that there was one.
@@ -98,6 +107,8 @@ mod coverage;
 mod draw;
 mod errno;
 mod error;
+#[cfg(feature = "foreign")]
+mod foreign;
 mod limits;
 mod macros;
 mod point;

@@ -12,7 +12,7 @@ use crate::action::{Actions, Task};
 use crate::armed::Armed;
 use crate::callback::{Callback, Hit, Outcome};
 use crate::coverage::Coverage;
-use crate::error::Error;
+use crate::error::{Error, or_panic};
 use crate::limits::Limits;
 use crate::point::{Point, Script};
 use crate::scope::{self, Scope, ScopeState};
@@ -88,10 +88,7 @@ impl Scenario {
     #[allow(clippy::new_without_default)]
     #[track_caller]
     pub fn new() -> Scenario {
-        match seed::from_env() {
-            Ok(seed) => Scenario::seeded(seed),
-            Err(error) => panic!("{error}"),
-        }
+        Scenario::seeded(or_panic(seed::from_env()))
     }
 
     /// A scenario whose chances are drawn from `seed`. The same seed fires at the same passes of
@@ -189,7 +186,7 @@ impl Instance {
         A: TryInto<Actions>,
         A::Error: fmt::Display,
     {
-        self.try_arm(name, actions).unwrap_or_else(|error| panic!("{error}"))
+        or_panic(self.try_arm(name, actions))
     }
 
     /// The same as [`arm`](Instance::arm), for names and actions that come from outside.
@@ -204,9 +201,7 @@ impl Instance {
         A::Error: fmt::Display,
     {
         catalogue::check_name(name)?;
-        let actions = actions
-            .try_into()
-            .map_err(|error| Error::new(format!("fail point `{name}`: {error}")))?;
+        let actions = actions_at(name, actions)?;
         catalogue::check_actions(name, &actions)?;
         self.set(name, Script::Actions(actions))
     }
@@ -224,9 +219,46 @@ impl Instance {
         O: Into<Outcome>,
     {
         let callback: Callback = Arc::new(move |hit| callback(hit).into());
-        catalogue::check_name(name)
-            .and_then(|()| self.set(name, Script::Callback(callback)))
-            .unwrap_or_else(|error| panic!("{error}"))
+        or_panic(catalogue::check_name(name));
+        or_panic(self.set(name, Script::Callback(callback)))
+    }
+
+    /// Arms a point of a dependency that uses the `fail` crate, for the threads of this scope, with
+    /// all that [`Armed`] has. `fail` does not list its points, so that a wrong name only shows at
+    /// the end of the scenario: it was never reached.
+    ///
+    /// # Panics
+    ///
+    /// When the actions are malformed, or contain an early return: at a point of the `fail` crate
+    /// it holds for the whole process, so that is what [`FailGuard`](crate::FailGuard) and
+    /// [`cfg()`](crate::cfg()) are for. When the process has armed one already.
+    #[cfg(feature = "foreign")]
+    #[track_caller]
+    pub fn arm_foreign<A>(&self, name: &str, actions: A) -> Armed
+    where
+        A: TryInto<Actions>,
+        A::Error: fmt::Display,
+    {
+        let actions = or_panic(actions_at(name, actions));
+        or_panic(crate::foreign::check_scoped(name, &actions));
+        or_panic(self.set_foreign(name, Script::Actions(actions)))
+    }
+
+    /// Calls `callback` on each thread of this scope that comes by a point of a dependency that
+    /// uses the `fail` crate. The callback cannot make the point return early.
+    ///
+    /// # Panics
+    ///
+    /// When the process has armed an early return there already.
+    #[cfg(feature = "foreign")]
+    #[track_caller]
+    pub fn on_foreign<F, O>(&self, name: &str, callback: F) -> Armed
+    where
+        F: Fn(&mut Hit<'_>) -> O + Send + Sync + 'static,
+        O: Into<Outcome>,
+    {
+        let callback: Callback = Arc::new(move |hit| callback(hit).into());
+        or_panic(self.set_foreign(name, Script::Callback(callback)))
     }
 
     /// Counts the passes of a point and lets them by. It must be reached, like any armed point.
@@ -273,11 +305,7 @@ impl Instance {
     /// When there is no such point, or `first` itself already waits for `then`.
     #[track_caller]
     pub fn happens_before(&self, first: &str, then: &str) {
-        let armed = |name: &str| match self.state.get(name) {
-            Some(point) => point,
-            None => self.watch(name).into_point(),
-        };
-        let (before, after) = (armed(first), armed(then));
+        let (before, after) = (self.watched(first), self.watched(then));
         assert!(
             !reaches(&before, &after),
             "`{first}` cannot come before `{then}`: it already waits for `{then}`, and both would \
@@ -334,12 +362,34 @@ impl Instance {
     }
 
     #[track_caller]
+    fn watched(&self, name: &str) -> Arc<Point> {
+        match self.state.get(name) {
+            Some(point) => point,
+            None => self.watch(name).into_point(),
+        }
+    }
+
+    #[track_caller]
     fn set(&self, name: &str, script: Script) -> Result<Armed, Error> {
         self.family.limits.hold_again();
-        let point = self.state.arm(name, script, Location::caller()).ok_or_else(|| {
-            Error::new(format!("fail point `{name}` cannot be armed: its scenario has ended"))
-        })?;
-        Ok(Armed::new(point, Arc::clone(&self.family)))
+        match self.state.arm(name, script, Location::caller()) {
+            Some(point) => Ok(Armed::new(point, Arc::clone(&self.family))),
+            None => Err(Error::new(format!(
+                "fail point `{name}` cannot be armed: its scenario has ended"
+            ))),
+        }
+    }
+
+    #[cfg(feature = "foreign")]
+    #[track_caller]
+    fn set_foreign(&self, name: &str, script: Script) -> Result<Armed, Error> {
+        let armed = self.set(name, script)?;
+        let point = armed.clone().into_point();
+        if !point.is_foreign() {
+            crate::foreign::hook(name).inspect_err(|_| drop(self.state.disarm(name)))?;
+            point.set_foreign();
+        }
+        Ok(armed)
     }
 
     fn not_armed(&self, name: &str) -> String {
@@ -397,6 +447,14 @@ impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Scenario({})", self.root.state.label)
     }
+}
+
+fn actions_at<A>(name: &str, actions: A) -> Result<Actions, Error>
+where
+    A: TryInto<Actions>,
+    A::Error: fmt::Display,
+{
+    actions.try_into().map_err(|error| Error::new(format!("fail point `{name}`: {error}")))
 }
 
 /// An action that did not happen, though it was asked for.

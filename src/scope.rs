@@ -192,8 +192,7 @@ impl ScopeState {
             let mut armed = self.armed.write().unwrap_or_else(PoisonError::into_inner);
             armed.points.remove(name)?
         };
-        catalogue::remove_interest(name, self.bit);
-        point.retire();
+        self.close(&point);
         Some(point)
     }
 
@@ -216,10 +215,18 @@ impl ScopeState {
             std::mem::take(&mut armed.points)
         };
         for point in points.values() {
-            catalogue::remove_interest(point.name(), self.bit);
-            point.retire();
+            self.close(point);
         }
         points.into_values().collect()
+    }
+
+    fn close(&self, point: &Point) {
+        catalogue::remove_interest(point.name(), self.bit);
+        point.retire();
+        #[cfg(feature = "foreign")]
+        if point.is_foreign() {
+            crate::foreign::unhook(point.name());
+        }
     }
 }
 

@@ -72,6 +72,13 @@ impl Form {
     /// `fault_point!("name", |argument| error)`.
     pub const ERROR: Form = Form { shape: "fault_point!(name, |arg| …)", accepts: |_| Ok(()) };
 
+    /// A site of the `fail` crate.
+    #[cfg(feature = "foreign")]
+    pub(crate) const FOREIGN: Form = Form {
+        shape: "fail::fail_point!(…)",
+        accepts: |_| Err("it is a site of the `fail` crate".to_owned()),
+    };
+
     /// `fault_value!("name", T)`: whatever parses as a `T`.
     pub const fn value<T>() -> Form
     where

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use crate::action::{Action, Actions, Task};
 use crate::armed::Armed;
 use crate::catalogue;
-use crate::error::Error;
+use crate::error::{Error, or_panic};
 use crate::scenario::{Scenario, times};
 
 /// The variable that repeats one run of a sweep.
@@ -120,9 +120,7 @@ impl Sweep {
     #[track_caller]
     pub fn check(self, check: impl Fn(&Run)) -> SweepReport {
         if let Some(token) = env::var_os(VARIABLE) {
-            let injection = token.to_string_lossy().parse();
-            let injection = injection.unwrap_or_else(|error| panic!("{error}"));
-            return self.replay(injection, check);
+            return self.replay(or_panic(token.to_string_lossy().parse()), check);
         }
         let mut report = SweepReport::default();
         let mut failures = Vec::new();
@@ -152,7 +150,7 @@ impl Sweep {
             Some(points) => {
                 for name in points {
                     let usable = catalogue::check_name(name).and_then(|()| can(name));
-                    usable.unwrap_or_else(|error| panic!("{error}"));
+                    or_panic(usable);
                 }
                 points.clone()
             }

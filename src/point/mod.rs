@@ -7,6 +7,8 @@ mod pass;
 
 use std::collections::BTreeMap;
 use std::panic::Location;
+#[cfg(feature = "foreign")]
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::{self, ThreadId};
@@ -25,6 +27,9 @@ pub(crate) struct Point {
     name: Box<str>,
     seed: u64,
     limits: Arc<Limits>,
+    /// Passes come from the `fail` crate too.
+    #[cfg(feature = "foreign")]
+    is_foreign: std::sync::atomic::AtomicBool,
     state: Mutex<State>,
     /// Any change of the state that somebody may wait for.
     changed: Condvar,
@@ -110,6 +115,8 @@ impl Point {
             name: name.into(),
             seed: draw::point_seed(scope_seed, name),
             limits,
+            #[cfg(feature = "foreign")]
+            is_foreign: false.into(),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -143,6 +150,26 @@ impl Point {
 
     pub(crate) fn set_optional(&self) {
         self.lock().is_optional = true;
+    }
+
+    #[cfg(feature = "foreign")]
+    pub(crate) fn set_foreign(&self) {
+        self.is_foreign.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "foreign")]
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.is_foreign.load(Ordering::Relaxed)
+    }
+
+    /// A callback asked for what only the `fail` crate itself can do.
+    #[cfg(feature = "foreign")]
+    pub(crate) fn report_no_return(&self) {
+        self.limits.report(format!(
+            "a callback at `{}` asked for an early return, which a site of the `fail` crate makes \
+             only for the whole process",
+            self.name
+        ));
     }
 
     pub(crate) fn add_predecessor(&self, first: Arc<Point>) {
