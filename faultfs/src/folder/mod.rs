@@ -3,9 +3,9 @@
 //! A worker checks thousands of states in one folder, and two states differ little. So what is there is
 //! kept where it can be: a file whose name stays is read and only its differing pages are written, and its
 //! descriptor is kept for the next time. Names, link identity, kinds, sizes, contents and permission bits
-//! become exact. Modification and access times of files and directories are set to one fixed time,
-//! [`TIME_SECONDS`]; change times are the kernel's own, and those of symbolic links are left alone. Holes are not
-//! told from zeros.
+//! become exact. Modification and access times of files are set to one fixed time, [`TIME_SECONDS`]; those of
+//! directories and symbolic links are left alone, and change times are the kernel's own. Holes are not told
+//! from zeros.
 
 mod snapshot;
 #[cfg(test)]
@@ -31,12 +31,13 @@ use crate::session::remove_tree;
 
 pub use snapshot::{difference, snapshot};
 
-/// The modification and access time of everything in a folder that was written, in seconds after 1970:
+/// The modification and access time of the files in a folder that was written, in seconds after 1970:
 /// the beginning of the year 2000 UTC.
 pub const TIME_SECONDS: u64 = 946_684_800;
 
 /// Permission bits, those for user and group identity and the sticky one included.
 const MODE_BITS: u32 = 0o7777;
+const SET_ID_BITS: u32 = 0o6000;
 /// Descriptors that are kept open between two writes; far below the usual limit of 1024.
 const OPEN_MAX: usize = 256;
 /// Bytes that are read and compared at once.
@@ -84,7 +85,6 @@ impl Folder {
     ///
     /// Those of the filesystem; the folder then holds neither the one disk nor the other.
     pub fn write(&mut self, disk: &Disk) -> io::Result<()> {
-        fs::create_dir_all(&self.root)?;
         let mut pass =
             Pass { disk, links: links(disk), placed: BTreeMap::new(), kept: BTreeSet::new() };
         let root = self.root.clone();
@@ -97,15 +97,20 @@ impl Folder {
     fn write_dir(&mut self, pass: &mut Pass<'_>, dir: &Path, ino: Ino) -> io::Result<()> {
         let disk = pass.disk;
         let wanted = disk.entries(ino).expect("the caller has seen a directory");
-        let mut found = list(dir)?;
+        let mut found = match list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(dir)?;
+                list(dir)?
+            }
+            other => other?,
+        };
         for (name, &excess) in found.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
             clear(&path_in(dir, name), Some(excess), |_| false)?;
         }
         for (name, &child) in wanted {
             self.write_entry(pass, &path_in(dir, name), found.remove(name), child)?;
         }
-        let opened = File::open(dir)?;
-        finish(&opened, &opened.metadata()?, false, disk.get(ino).map_or(0o755, |inode| inode.mode))
+        set_mode(dir, fs::metadata(dir)?.mode(), pass.mode(ino))
     }
 
     fn write_entry(
@@ -122,9 +127,7 @@ impl Folder {
         match pass.disk.get(ino).map(|inode| &inode.body) {
             Some(Body::File(content)) => self.write_file(pass, path, found, ino, content),
             Some(Body::Dir(_)) => {
-                if !clear(path, found, |found| found.kind.is_dir())? {
-                    fs::create_dir(path)?;
-                }
+                clear(path, found, |found| found.kind.is_dir())?;
                 self.write_dir(pass, path, ino)
             }
             Some(Body::Symlink(target)) => {
@@ -161,18 +164,24 @@ impl Folder {
             }
             _ => None,
         };
+        let mode = pass.mode(ino);
         let (file, metadata) = match held {
             Some(held) => held,
             None => {
                 clear(path, found, |_| false)?;
-                let file = options().create_new(true).mode(0o600).open(path)?;
+                let file = options().create_new(true).mode(mode).open(path)?;
                 let metadata = file.metadata()?;
                 (file, metadata)
             }
         };
-        let wrote = self.write_content(&file, metadata.len(), content)?;
-        let mode = pass.disk.get(ino).map_or(0, |inode| inode.mode);
-        finish(&file, &metadata, wrote, mode)?;
+        let wrote = self.write_content(&file, &metadata, content)?;
+        // A write takes these bits away, unless it is the superuser's.
+        let held = if wrote { metadata.mode() & !SET_ID_BITS } else { metadata.mode() };
+        set_mode(path, held, mode)?;
+        if wrote || !has_fixed_times(&metadata) {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME_SECONDS);
+            file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
+        }
         pass.place(ino, path);
         if self.open.len() < OPEN_MAX {
             pass.kept.insert(metadata.ino());
@@ -197,9 +206,14 @@ impl Folder {
         Ok((metadata.nlink() == 1).then_some((file, metadata)))
     }
 
-    /// Gives a file of `held` bytes its new content; writes what differs. True where anything did.
-    fn write_content(&mut self, file: &File, held: u64, content: &Content) -> io::Result<bool> {
-        let len = content.len();
+    /// Gives a file its new content; writes what differs. True where anything did.
+    fn write_content(
+        &mut self,
+        file: &File,
+        metadata: &Metadata,
+        content: &Content,
+    ) -> io::Result<bool> {
+        let (held, len) = (metadata.len(), content.len());
         if held > len {
             file.set_len(len)?;
         }
@@ -243,6 +257,10 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    fn mode(&self, ino: Ino) -> u32 {
+        self.disk.get(ino).map_or(0, |inode| inode.mode & MODE_BITS)
+    }
+
     fn is_linked(&self, ino: Ino) -> bool {
         self.links.get(&ino).is_some_and(|&count| count > 1)
     }
@@ -356,16 +374,15 @@ fn runs(content: &Content, from: u64) -> Vec<Range<u64>> {
     runs
 }
 
-/// Sets permission bits and times, where they differ.
-fn finish(file: &File, metadata: &Metadata, wrote: bool, mode: u32) -> io::Result<()> {
-    if metadata.mode() & MODE_BITS != mode & MODE_BITS {
-        file.set_permissions(Permissions::from_mode(mode & MODE_BITS))?;
+fn set_mode(path: &Path, held: u32, mode: u32) -> io::Result<()> {
+    match (held & MODE_BITS, mode & MODE_BITS) {
+        (held, mode) if held == mode => Ok(()),
+        (_, mode) => fs::set_permissions(path, Permissions::from_mode(mode)),
     }
-    let seconds = [metadata.atime(), metadata.mtime()];
-    let nanoseconds = [metadata.atime_nsec(), metadata.mtime_nsec()];
-    if wrote || seconds != [TIME_SECONDS.cast_signed(); 2] || nanoseconds != [0; 2] {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(TIME_SECONDS);
-        file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
-    }
-    Ok(())
+}
+
+fn has_fixed_times(metadata: &Metadata) -> bool {
+    let fixed = (TIME_SECONDS.cast_signed(), 0);
+    (metadata.atime(), metadata.atime_nsec()) == fixed
+        && (metadata.mtime(), metadata.mtime_nsec()) == fixed
 }
