@@ -43,7 +43,10 @@ fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<T
 }
 
 const SHORTCOMINGS: [(usize, &str); 3] = [
-    (header::FULL, "the log of the session was full: start it with a larger `log_bytes_max`"),
+    (
+        header::FULL,
+        "the log of the session was full: give it a larger `log_bytes_max`, or more room on its disk",
+    ),
     (header::FORKED, "a forked child changed files below the root"),
     (header::REENTERED, "a signal handler made file calls while the door was recording"),
 ];

@@ -1,5 +1,7 @@
 //! Explorations of engines that know nothing of us: the workload and the check get a folder.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use faultfs::disk::Disk;
@@ -71,6 +73,8 @@ where
     fn record(&mut self, room: &Path) -> Result<(), Broken> {
         let root = room.join(ROOT);
         std::fs::create_dir(&root)?;
+        // As an empty disk has it, whatever the mask of the process.
+        std::fs::set_permissions(&root, Permissions::from_mode(0o755))?;
         let log = room.join(LOG);
         let options =
             Options { root: &root, log: &log, log_bytes_max: LOG_BYTES_MAX, trap: true, seed: 0 };

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicPtr, Ordering::*};
 use libc::{clockid_t, iovec, mode_t, off_t, size_t, ssize_t, time_t, timespec, timeval};
 
 use crate::door::{Call, seeds, sys};
+use crate::trap;
 
 /// An argument as the kernel takes it: a full word.
 trait Word {
@@ -256,6 +257,38 @@ unsafe extern "C" fn getentropy(into: *mut c_void, len: size_t) -> c_int {
     // SAFETY: the caller answers for the memory. So few bytes never come in parts.
     let filled = unsafe { Call::new(libc::SYS_getrandom, sys::args([into.word(), len, 0])) }.pass();
     told(filled.min(0)) as c_int
+}
+
+/// Nobody may block the signal of the trap: a trapped call would be the end of the process.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigmask(how: c_int, set: *const u64, old: *mut u64) -> c_int {
+    // SAFETY: the caller answers for the addresses.
+    -(unsafe { set_mask(how, set, old) } as c_int)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigprocmask(how: c_int, set: *const u64, old: *mut u64) -> c_int {
+    // SAFETY: the caller answers for the addresses.
+    told(unsafe { set_mask(how, set, old) }) as c_int
+}
+
+/// # Safety
+/// Each address is null or valid for a set of signals, of which the kernel knows the first word.
+unsafe fn set_mask(how: c_int, set: *const u64, old: *mut u64) -> isize {
+    // SAFETY: the caller answers for the address.
+    let wanted = unsafe { set.as_ref() }.copied();
+    let masked =
+        wanted.map(|set| if how == libc::SIG_UNBLOCK { set } else { set & !unblockable() });
+    let set = masked.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let args = sys::args([how.word(), set.word(), old.word(), size_of::<u64>()]);
+    // SAFETY: a local, and what the caller answers for.
+    unsafe { sys::raw(libc::SYS_rt_sigprocmask, args) }
+}
+
+/// The two signals that glibc keeps for itself, as its own functions do, and that of the trap.
+fn unblockable() -> u64 {
+    let trap = if trap::is_installed() { 1 << (libc::SIGSYS - 1) } else { 0 };
+    0b11 << 31 | trap
 }
 
 /// libc's own clock, which asks the kernel without entering it.

@@ -17,6 +17,11 @@ use crate::door::{Call, sys};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the process has the trap, which it cannot lose again.
+pub(crate) fn is_installed() -> bool {
+    INSTALLED.load(Relaxed)
+}
+
 /// Traps what bypasses libc's symbols, from now on, in all threads.
 pub(crate) fn install() -> io::Result<()> {
     if INSTALLED.swap(true, SeqCst) {
@@ -52,11 +57,14 @@ fn install_handler() -> io::Result<()> {
     action.sa_sigaction = handler as usize;
     // No deferring: a signal handler that interrupts ours may make file calls as well.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_RESTART;
-    // SAFETY: the handler is async-signal-safe, as the whole door is.
-    match unsafe { libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the handler is async-signal-safe, as the whole door is; the set is a local.
+    let refused = unsafe {
+        let mut trap: libc::sigset_t = zeroed();
+        libc::sigaddset(&raw mut trap, libc::SIGSYS);
+        libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut()) != 0
+            || libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const trap, ptr::null_mut()) != 0
+    };
+    if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Passes the door in the place of the trapped call and returns to behind its instruction.

@@ -149,7 +149,9 @@ fn a_full_log_is_reported() {
     assert!(trace.ops.len() > 50);
     assert_eq!(
         trace.unmodelled,
-        ["the log of the session was full: start it with a larger `log_bytes_max`"]
+        [
+            "the log of the session was full: give it a larger `log_bytes_max`, or more room on its disk"
+        ]
     );
 }
 

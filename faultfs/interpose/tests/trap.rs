@@ -45,7 +45,16 @@ fn raw_system_calls_and_those_of_libc_itself_are_recorded() {
             Err(rustix::io::Errno::EXIST)
         );
 
-        stdio(&root.join("stdio"));
+        // With every signal blocked a trap would be death.
+        // SAFETY: the set is a local.
+        unsafe {
+            let mut all = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            assert_eq!(libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut all), 0);
+            stdio(&root.join("stdio"));
+            assert_eq!(libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut all), 0);
+            assert_eq!(libc::sigismember(&raw const all, libc::SIGTERM), 1);
+        }
     });
     let expected = [
         "mkdir older",

@@ -118,6 +118,9 @@ fn follow(held: &Held<'_>, call: &Call, returned: Returned) -> Returned {
         && let Ok(stat) = sys::fstat(fd)
     {
         held.insert(call, stat.ino);
+        if !DOOR.is_on_device(&stat) {
+            held.unmodelled(call, "files below the root have another device number than the root");
+        }
         if stat.is(libc::S_IFREG) {
             maps::resized(held, stat.ino, stat.size);
         }
