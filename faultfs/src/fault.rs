@@ -4,6 +4,8 @@
 //! - *fail-after*: the op does all of its work, then says that it failed.
 //! - *short*: a read or write moves fewer bytes than asked, and says so.
 //! - *torn*: the first part of a write reaches the file, then the write says that it failed.
+//! - *lie*: a sync says that all is durable, and nothing has become so.
+//! - *flip*: a bit of the file is read wrong.
 //!
 //! Every error is a real one of the operating system, so that an engine that matches on
 //! [`std::io::ErrorKind`] or on the number takes the path that it takes in production.
@@ -31,27 +33,63 @@ pub enum Fault {
         /// What the caller is told.
         errno: Errno,
     },
+    /// A sync does nothing and says that it succeeded.
+    Lie,
+    /// This bit of the file, counted from its start, is read as its opposite. The file itself keeps it.
+    Flip(u64),
+}
+
+/// What is left of a call that a fault has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// Nothing is done; the caller is told of this error, or of success.
+    Nothing(Option<Errno>),
+    /// The first `len` bytes are moved (a call that moves none is carried out); the caller is told of
+    /// this error, or of what came of it.
+    Part { len: usize, errno: Option<Errno> },
+}
+
+impl Effect {
+    /// A call that moves no data and is left alone.
+    pub(crate) const WHOLE: Effect = Effect::Part { len: 1, errno: None };
 }
 
 impl Fault {
     /// True where the fault makes a difference to a call that moves `len` bytes at `offset`.
     pub(crate) fn changes(&self, offset: Option<u64>, len: u64) -> bool {
         match self {
-            Fault::Fail(_) | Fault::FailAfter(_) => true,
+            Fault::Fail(_) | Fault::FailAfter(_) | Fault::Lie => true,
             Fault::Short(bytes) => *bytes < len,
             Fault::Torn { keep, .. } => keep.len(offset) < len,
+            Fault::Flip(bit) => {
+                let byte = bit / 8;
+                offset.is_some_and(|offset| byte >= offset && byte - offset < len)
+            }
         }
     }
 
-    /// What of a read or write of `len` bytes at `offset` is carried out, and the error that is
-    /// returned instead of its result.
-    pub(crate) fn cut(&self, offset: Option<u64>, len: usize) -> (usize, Option<Errno>) {
-        let at_most = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(len);
+    /// What is left of a call on `len` bytes at `offset`.
+    pub(crate) fn effect(&self, offset: Option<u64>, len: usize) -> Effect {
+        let part = |bytes: u64, errno| Effect::Part {
+            len: usize::try_from(bytes).unwrap_or(usize::MAX).min(len),
+            errno,
+        };
         match *self {
-            Fault::Fail(errno) => (0, Some(errno)),
-            Fault::FailAfter(errno) => (len, Some(errno)),
-            Fault::Short(bytes) => (at_most(bytes), None),
-            Fault::Torn { keep, errno } => (at_most(keep.len(offset)), Some(errno)),
+            Fault::Fail(errno) => Effect::Nothing(Some(errno)),
+            Fault::Lie => Effect::Nothing(None),
+            Fault::Flip(_) => Effect::Part { len, errno: None },
+            Fault::FailAfter(errno) => Effect::Part { len, errno: Some(errno) },
+            Fault::Short(bytes) => part(bytes, None),
+            Fault::Torn { keep, errno } => part(keep.len(offset), Some(errno)),
+        }
+    }
+
+    /// Changes what was read at `offset`.
+    pub(crate) fn spoil(&self, offset: Option<u64>, data: &mut [u8]) {
+        let (Fault::Flip(bit), Some(offset)) = (self, offset) else { return };
+        let index = (bit / 8).checked_sub(offset).and_then(|index| usize::try_from(index).ok());
+        if let Some(byte) = index.and_then(|index| data.get_mut(index)) {
+            *byte ^= 1 << (bit % 8);
         }
     }
 }
@@ -109,8 +147,26 @@ mod tests {
         let torn = Fault::Torn { keep: Part::Sectors(1), errno: EIO };
         assert!(torn.changes(Some(500), 13));
         assert!(!torn.changes(Some(500), 12));
-        assert_eq!(torn.cut(Some(500), 100), (12, Some(EIO)));
-        assert_eq!(Fault::FailAfter(EIO).cut(None, 5), (5, Some(EIO)));
-        assert_eq!(Fault::Short(2).cut(None, 5), (2, None));
+        assert_eq!(torn.effect(Some(500), 100), Effect::Part { len: 12, errno: Some(EIO) });
+        let after = Fault::FailAfter(EIO).effect(None, 5);
+        assert_eq!(after, Effect::Part { len: 5, errno: Some(EIO) });
+        assert_eq!(Fault::Short(2).effect(None, 5), Effect::Part { len: 2, errno: None });
+    }
+
+    #[test]
+    fn a_flip_is_at_its_place_in_the_file_whichever_read_meets_it() {
+        let flip = Fault::Flip(8 * 100 + 3);
+        let met = |offset, len| flip.changes(Some(offset), len);
+        assert_eq!(
+            [met(0, 100), met(0, 101), met(100, 1), met(101, 9)],
+            [false, true, true, false]
+        );
+        assert!(!flip.changes(None, 1000), "where the file is not known, nor is the bit");
+        let mut data = [0; 4];
+        flip.spoil(Some(98), &mut data);
+        assert_eq!(data, [0, 0, 8, 0]);
+        flip.spoil(Some(98), &mut data[..2]);
+        flip.spoil(Some(101), &mut data);
+        assert_eq!(data, [0, 0, 8, 0], "the bit lies outside of what was read");
     }
 }

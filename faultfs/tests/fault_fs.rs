@@ -197,6 +197,42 @@ fn a_failed_sync_is_recorded_as_what_it_was() {
 }
 
 #[test]
+fn a_lying_sync_succeeds_and_is_not_in_the_trace() {
+    for (fs, _folder) in both() {
+        let file = fs.create("f").unwrap();
+        fs.arm([on::sync().take(1).lie(), on::sync_dir().lie(), on::sync_all().lie()]);
+        file.sync_all().unwrap();
+        fs.sync_dir(".").unwrap();
+        fs.sync().unwrap();
+        let trace = fs.trace();
+        assert_eq!(words(&trace), ["create"]);
+        assert_eq!(trace.injected.len(), 3);
+        assert_eq!(trace.injected[1].call, "sync-dir .");
+        file.sync_all().unwrap();
+        assert_eq!(words(&fs.trace()), ["create", "fsync"]);
+        fs.injector().finish().unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_read_wrong_by_every_read_and_the_file_keeps_it() {
+    for (fs, _folder) in both() {
+        fs.write("f", [0; 8]).unwrap();
+        fs.arm(on::read().path("f").take(3).flip(8 * 5));
+        assert_eq!(fs.read("f").unwrap(), [0, 0, 0, 0, 0, 1, 0, 0]);
+        let file = fs.open("f").unwrap();
+        let mut two = [0; 2];
+        file.read_exact_at(&mut two, 2).unwrap();
+        assert_eq!(two, [0, 0]);
+        file.read_exact_at(&mut two, 4).unwrap();
+        assert_eq!(two, [0, 1]);
+        fs.injector().disarm();
+        assert_eq!(fs.read("f").unwrap(), [0; 8]);
+        fs.injector().finish().unwrap();
+    }
+}
+
+#[test]
 fn opening_making_and_syncing_directories_are_kinds_of_their_own() {
     for (fs, _folder) in both() {
         fs.create_dir("db").unwrap();

@@ -14,6 +14,7 @@ use super::path::Follow;
 use super::shared::Caller;
 use crate::disk::{Body, Disk};
 use crate::errno::{EINVAL, ENOTDIR};
+use crate::fault::Effect;
 use crate::injector::Call;
 use crate::op::{Ino, Kind, Name, Op};
 use crate::plan::OpKind;
@@ -225,12 +226,17 @@ impl FaultFs {
     pub fn sync(&self) -> io::Result<()> {
         let caller = Location::caller();
         let call = Call::new(OpKind::SyncAll, Path::new("."));
-        let then = {
+        let effect = {
             let state = &mut *self.shared.lock();
-            self.shared.judge(state, &call, caller, || Some(Op::SyncAll))?
+            self.shared.judge(state, &call, caller, || Some(Op::SyncAll))
         };
-        self.shared.sync(Op::SyncAll, caller, Folder::sync_all)?;
-        then.map_or(Ok(()), |errno| Err(errno.into()))
+        match effect {
+            Effect::Nothing(errno) => errno.map_or(Ok(()), |errno| Err(errno.into())),
+            Effect::Part { errno, .. } => {
+                self.shared.sync(Op::SyncAll, caller, Folder::sync_all)?;
+                errno.map_or(Ok(()), |errno| Err(errno.into()))
+            }
+        }
     }
 }
 

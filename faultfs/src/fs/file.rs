@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::panic::{Location, RefUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::door::{At, Door, Witness};
 use super::storage::Storage;
-use crate::errno::Errno;
-use crate::injector::{Call, Injection, Injector};
+use crate::injector::Injector;
 use crate::op::SyncKind;
 use crate::plan::OpKind;
 
@@ -57,53 +56,6 @@ pub struct FaultFile<F = std::fs::File> {
     door: Option<Arc<Door>>,
 }
 
-/// Where a file's calls are judged.
-struct Door {
-    injector: Injector,
-    path: Box<Path>,
-    witness: Option<Arc<dyn Witness>>,
-}
-
-/// What a recorded file knows about its own calls, and is told of their faults.
-pub(super) trait Witness: Send + Sync + RefUnwindSafe {
-    /// The kind of a call: the sync of a directory is one of its own.
-    fn kind(&self, kind: OpKind) -> OpKind;
-
-    /// Where a read or write goes.
-    fn offset(&self, kind: OpKind, at: Option<u64>) -> Option<u64>;
-
-    /// A fault is about to be injected.
-    fn injected(&self, call: &Call<'_>, injection: &Injection);
-
-    /// A sync failed before its effect.
-    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: &'static Location<'static>);
-}
-
-/// What is left of a call that a fault cut short: how many bytes are moved (1 for a call that moves
-/// none and is carried out), and the error that is returned in place of the result.
-pub(super) struct Cut {
-    len: usize,
-    errno: Option<Errno>,
-}
-
-impl Cut {
-    /// The error of a call that is not carried out.
-    pub(super) fn before(&self) -> io::Result<()> {
-        match self.errno {
-            Some(errno) if self.len == 0 => Err(errno.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// What the caller is told of a call that was carried out.
-    pub(super) fn after<T>(&self, done: io::Result<T>) -> io::Result<T> {
-        match self.errno {
-            Some(errno) => done.and(Err(errno.into())),
-            None => done,
-        }
-    }
-}
-
 impl<F> FaultFile<F> {
     /// A file on which nothing goes wrong.
     pub const fn new(inner: F) -> Self {
@@ -114,7 +66,7 @@ impl<F> FaultFile<F> {
     /// their patterns.
     pub fn armed(inner: F, injector: &Injector, path: impl AsRef<Path>) -> Self {
         let (injector, path) = (injector.clone(), path.as_ref().into());
-        FaultFile { inner, door: Some(Arc::new(Door { injector, path, witness: None })) }
+        FaultFile { inner, door: Some(Arc::new(Door::new(injector, path, None))) }
     }
 
     /// A file that is told of its faults.
@@ -125,7 +77,7 @@ impl<F> FaultFile<F> {
         path: PathBuf,
     ) -> Self {
         let (injector, path) = (injector.clone(), path.into());
-        FaultFile { inner, door: Some(Arc::new(Door { injector, path, witness: Some(witness) })) }
+        FaultFile { inner, door: Some(Arc::new(Door::new(injector, path, Some(witness)))) }
     }
 
     /// Another file behind the same door.
@@ -148,63 +100,24 @@ impl<F> FaultFile<F> {
         self.inner
     }
 
-    /// What goes wrong with a call. The usual answer, nothing, takes one or two comparisons.
-    #[inline]
-    pub(super) fn cut(&self, kind: OpKind, at: Option<u64>, len: usize) -> Option<Cut> {
-        match &self.door {
-            Some(door) if door.injector.is_armed() => door.cut(kind, at, len),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    #[track_caller]
-    fn cut_sync(&self, kind: SyncKind) -> Option<Cut> {
-        match &self.door {
-            Some(door) if door.injector.is_armed() => door.cut_sync(kind, Location::caller()),
-            _ => None,
-        }
+    pub(super) fn door(&self) -> Option<&Door> {
+        armed(&self.door)
     }
 }
 
-impl Door {
-    #[cold]
-    fn cut(&self, kind: OpKind, at: Option<u64>, len: usize) -> Option<Cut> {
-        let (kind, offset) = match &self.witness {
-            Some(witness) => (witness.kind(kind), witness.offset(kind, at)),
-            None => (kind, at),
-        };
-        let call = Call { offset, len: len as u64, ..Call::new(kind, &self.path) };
-        let injection = self.injector.decide(&call)?;
-        if let Some(witness) = &self.witness {
-            witness.injected(&call, &injection);
-        }
-        // A call that moves no data has one thing to do, and does it or not.
-        let whole = if matches!(kind, OpKind::Read | OpKind::Write) { len } else { 1 };
-        let (len, errno) = injection.fault.cut(offset, whole);
-        Some(Cut { len, errno })
-    }
-
-    #[cold]
-    fn cut_sync(&self, kind: SyncKind, caller: &'static Location<'static>) -> Option<Cut> {
-        let cut = self.cut(OpKind::Sync, None, 0)?;
-        if let (0, Some(errno), Some(witness)) = (cut.len, cut.errno, &self.witness) {
-            witness.sync_failed(kind, errno, caller);
-        }
-        Some(cut)
-    }
+/// Where calls are judged, while a rule may fire. All that an unarmed file costs.
+#[inline]
+fn armed(door: &Option<Arc<Door>>) -> Option<&Door> {
+    door.as_deref().filter(|door| door.is_armed())
 }
 
 impl<F: Storage> FaultFile<F> {
     /// The size in bytes.
     #[inline]
     pub fn size(&self) -> io::Result<u64> {
-        match self.cut(OpKind::Metadata, None, 0) {
+        match armed(&self.door) {
             None => self.inner.size(),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.size())
-            }
+            Some(door) => door.call(OpKind::Metadata, || self.inner.size()),
         }
     }
 
@@ -212,12 +125,9 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        match self.cut(OpKind::SetLen, None, usize::try_from(len).unwrap_or(usize::MAX)) {
+        match armed(&self.door) {
             None => self.inner.set_len(len),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.set_len(len))
-            }
+            Some(door) => door.set_len(&self.inner, len),
         }
     }
 
@@ -225,12 +135,9 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn sync_all(&self) -> io::Result<()> {
-        match self.cut_sync(SyncKind::All) {
+        match armed(&self.door) {
             None => self.inner.sync_all(),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.sync_all())
-            }
+            Some(door) => door.sync(&self.inner, SyncKind::All),
         }
     }
 
@@ -238,12 +145,9 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn sync_data(&self) -> io::Result<()> {
-        match self.cut_sync(SyncKind::Data) {
+        match armed(&self.door) {
             None => self.inner.sync_data(),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.sync_data())
-            }
+            Some(door) => door.sync(&self.inner, SyncKind::Data),
         }
     }
 }
@@ -272,29 +176,23 @@ impl<F: Storage> Storage for FaultFile<F> {
 impl FaultFile {
     /// Attributes of the file. This corresponds to [`std::fs::File::metadata`].
     pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
-        match self.cut(OpKind::Metadata, None, 0) {
+        match armed(&self.door) {
             None => self.inner.metadata(),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.metadata())
-            }
+            Some(door) => door.call(OpKind::Metadata, || self.inner.metadata()),
         }
     }
 
     /// Sets the permission bits. This corresponds to [`std::fs::File::set_permissions`].
     pub fn set_permissions(&self, permissions: std::fs::Permissions) -> io::Result<()> {
-        match self.cut(OpKind::SetMode, None, 0) {
+        match armed(&self.door) {
             None => self.inner.set_permissions(permissions),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.inner.set_permissions(permissions))
-            }
+            Some(door) => door.call(OpKind::SetMode, || self.inner.set_permissions(permissions)),
         }
     }
 
     /// A second handle that shares the cursor. This corresponds to [`std::fs::File::try_clone`].
     pub fn try_clone(&self) -> io::Result<FaultFile> {
-        Ok(FaultFile { inner: self.inner.try_clone()?, door: self.door.clone() })
+        Ok(self.with_inner(self.inner.try_clone()?))
     }
 }
 
@@ -310,7 +208,7 @@ impl<F: fmt::Debug> fmt::Debug for FaultFile<F> {
         let mut out = f.debug_struct("FaultFile");
         out.field("inner", &self.inner);
         if let Some(door) = &self.door {
-            out.field("path", &door.path).field("plan", &door.injector);
+            out.field("door", door);
         }
         out.finish_non_exhaustive()
     }
@@ -319,17 +217,17 @@ impl<F: fmt::Debug> fmt::Debug for FaultFile<F> {
 impl<F: Read> Read for FaultFile<F> {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.cut(OpKind::Read, None, buf.len()) {
+        match armed(&self.door) {
             None => self.inner.read(buf),
-            Some(cut) => cut_read(&mut self.inner, buf, cut),
+            Some(door) => door.read(&mut self.inner, None, buf),
         }
     }
 
     #[inline]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match self.cut(OpKind::Read, None, bufs.iter().map(|b| b.len()).sum()) {
+        match armed(&self.door) {
             None => self.inner.read_vectored(bufs),
-            Some(cut) => cut_read_vectored(&mut self.inner, bufs, cut),
+            Some(door) => door.read_vectored(&mut self.inner, bufs),
         }
     }
 }
@@ -340,17 +238,17 @@ where
 {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.cut(OpKind::Read, None, buf.len()) {
+        match armed(&self.door) {
             None => (&self.inner).read(buf),
-            Some(cut) => cut_read(&mut &self.inner, buf, cut),
+            Some(door) => door.read(&mut &self.inner, None, buf),
         }
     }
 
     #[inline]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match self.cut(OpKind::Read, None, bufs.iter().map(|b| b.len()).sum()) {
+        match armed(&self.door) {
             None => (&self.inner).read_vectored(bufs),
-            Some(cut) => cut_read_vectored(&mut &self.inner, bufs, cut),
+            Some(door) => door.read_vectored(&mut &self.inner, bufs),
         }
     }
 }
@@ -359,18 +257,18 @@ impl<F: Write> Write for FaultFile<F> {
     #[inline]
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self.cut(OpKind::Write, None, buf.len()) {
+        match armed(&self.door) {
             None => self.inner.write(buf),
-            Some(cut) => cut_write(&mut self.inner, buf, cut),
+            Some(door) => door.write(&mut self.inner, None, buf),
         }
     }
 
     #[inline]
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.cut(OpKind::Write, None, bufs.iter().map(|b| b.len()).sum()) {
+        match armed(&self.door) {
             None => self.inner.write_vectored(bufs),
-            Some(cut) => cut_write(&mut self.inner, &bufs_to_vec(bufs), cut),
+            Some(door) => door.write_vectored(&mut self.inner, bufs),
         }
     }
 
@@ -396,18 +294,18 @@ where
     #[inline]
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self.cut(OpKind::Write, None, buf.len()) {
+        match armed(&self.door) {
             None => (&self.inner).write(buf),
-            Some(cut) => cut_write(&mut &self.inner, buf, cut),
+            Some(door) => door.write(&mut &self.inner, None, buf),
         }
     }
 
     #[inline]
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.cut(OpKind::Write, None, bufs.iter().map(|b| b.len()).sum()) {
+        match armed(&self.door) {
             None => (&self.inner).write_vectored(bufs),
-            Some(cut) => cut_write(&mut &self.inner, &bufs_to_vec(bufs), cut),
+            Some(door) => door.write_vectored(&mut &self.inner, bufs),
         }
     }
 
@@ -456,18 +354,18 @@ where
 impl<F: FileExt> FileExt for FaultFile<F> {
     #[inline]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.cut(OpKind::Read, Some(offset), buf.len()) {
+        match armed(&self.door) {
             None => self.inner.read_at(buf, offset),
-            Some(cut) => cut_read(&mut At { file: &self.inner, offset }, buf, cut),
+            Some(door) => door.read(&mut At { file: &self.inner, offset }, Some(offset), buf),
         }
     }
 
     #[inline]
     #[track_caller]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        match self.cut(OpKind::Write, Some(offset), buf.len()) {
+        match armed(&self.door) {
             None => self.inner.write_at(buf, offset),
-            Some(cut) => cut_write(&mut At { file: &self.inner, offset }, buf, cut),
+            Some(door) => door.write(&mut At { file: &self.inner, offset }, Some(offset), buf),
         }
     }
 
@@ -487,74 +385,5 @@ fn progress(wrote: io::Result<usize>) -> io::Result<usize> {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(0),
         other => other,
-    }
-}
-
-#[cold]
-fn cut_read(inner: &mut impl Read, buf: &mut [u8], cut: Cut) -> io::Result<usize> {
-    cut.before()?;
-    cut.after(inner.read(&mut buf[..cut.len]))
-}
-
-#[cold]
-fn cut_read_vectored(
-    inner: &mut impl Read,
-    bufs: &mut [IoSliceMut<'_>],
-    cut: Cut,
-) -> io::Result<usize> {
-    let mut whole = vec![0; bufs.iter().map(|b| b.len()).sum()];
-    let count = cut_read(inner, &mut whole, cut)?;
-    let mut rest = &whole[..count];
-    for buf in bufs {
-        let len = rest.len().min(buf.len());
-        let (head, tail) = rest.split_at(len);
-        buf[..len].copy_from_slice(head);
-        rest = tail;
-    }
-    Ok(count)
-}
-
-#[cold]
-#[track_caller]
-fn cut_write(inner: &mut impl Write, buf: &[u8], cut: Cut) -> io::Result<usize> {
-    let Cut { len, errno } = cut;
-    match errno {
-        None => inner.write(&buf[..len]),
-        Some(errno) => {
-            inner.write_all(&buf[..len])?;
-            Err(errno.into())
-        }
-    }
-}
-
-fn bufs_to_vec(bufs: &[IoSlice<'_>]) -> Vec<u8> {
-    bufs.iter().flat_map(|buf| buf.iter().copied()).collect()
-}
-
-/// A file at an offset, as a stream.
-struct At<'a, F> {
-    file: &'a F,
-    offset: u64,
-}
-
-impl<F: FileExt> Read for At<'_, F> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(buf, self.offset)
-    }
-}
-
-impl<F: FileExt> Write for At<'_, F> {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write_at(buf, self.offset)
-    }
-
-    #[track_caller]
-    fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(buf, self.offset)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{FaultFile, Witness};
+use super::door::Witness;
+use super::file::FaultFile;
 use super::folder::Stat;
 use super::metadata::Metadata;
 use super::options::OpenOptions;
@@ -88,12 +89,11 @@ impl FsFile {
         }
     }
 
-    #[track_caller]
-    fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+    fn set_permissions(&self, permissions: Permissions, caller: Caller) -> io::Result<()> {
         let open = &*self.0;
         let mode = permissions.mode() & 0o7777;
         let mut state = open.shared.lock();
-        let started = state.start(Location::caller(), Op::SetMode { ino: open.ino, mode });
+        let started = state.start(caller, Op::SetMode { ino: open.ino, mode });
         let done = open.real.as_ref().map_or(Ok(()), |real| real.set_permissions(permissions));
         state.end(started, outcome(&done));
         done
@@ -319,12 +319,9 @@ streams!(FsFile, &FsFile);
 impl FaultFile<FsFile> {
     /// Attributes of the file. This corresponds to [`std::fs::File::metadata`].
     pub fn metadata(&self) -> io::Result<Metadata> {
-        match self.cut(OpKind::Metadata, None, 0) {
+        match self.door() {
             None => self.get_ref().metadata(),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.get_ref().metadata())
-            }
+            Some(door) => door.call(OpKind::Metadata, || self.get_ref().metadata()),
         }
     }
 
@@ -335,11 +332,12 @@ impl FaultFile<FsFile> {
     /// `sync_data` does not cover the bits, `sync_all` does.
     #[track_caller]
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        match self.cut(OpKind::SetMode, None, 0) {
-            None => self.get_ref().set_permissions(permissions),
-            Some(cut) => {
-                cut.before()?;
-                cut.after(self.get_ref().set_permissions(permissions))
+        let caller = Location::caller();
+        match self.door() {
+            None => self.get_ref().set_permissions(permissions, caller),
+            Some(door) => {
+                let act = || self.get_ref().set_permissions(permissions, caller);
+                door.call(OpKind::SetMode, act)
             }
         }
     }

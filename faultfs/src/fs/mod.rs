@@ -4,6 +4,7 @@
 //! yours that reads and writes.
 
 mod dirs;
+mod door;
 mod faultfs;
 mod file;
 mod folder;

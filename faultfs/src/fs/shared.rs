@@ -11,6 +11,7 @@ use super::names::Names;
 use super::path::Roots;
 use crate::disk::Disk;
 use crate::errno::Errno;
+use crate::fault::Effect;
 use crate::injector::{Call, Injection, Injector};
 use crate::op::{Ino, Op};
 use crate::recorder::{OpId, Recorder};
@@ -85,7 +86,12 @@ impl Shared {
             Err(e) if e.raw_os_error().is_none() => return Err(e),
             asked => asked,
         };
-        let then = self.judge(state, call, caller, || asked.as_ref().ok()?.clone())?;
+        let then = match self.judge(state, call, caller, || asked.as_ref().ok()?.clone()) {
+            Effect::Nothing(Some(errno)) => return Err(errno.into()),
+            // Only syncs lie, and they do not come here.
+            Effect::Nothing(None) => None,
+            Effect::Part { errno, .. } => errno,
+        };
         let done = match &self.folder {
             None => asked.map(|op| {
                 if let Some(op) = op {
@@ -102,25 +108,21 @@ impl Shared {
         }
     }
 
-    /// Asks the injector: the error of a fault that comes before the effect, or the errno of one that
-    /// comes after it. `op` is what the call would be, for the record.
+    /// Asks the injector what becomes of a call. `op` is what the call would be, for the record.
     pub(super) fn judge(
         &self,
         state: &mut State,
         call: &Call<'_>,
         caller: Caller,
         op: impl FnOnce() -> Option<Op>,
-    ) -> Result<Option<Errno>, Errno> {
-        let Some(injection) = self.injector.decide(call) else { return Ok(None) };
+    ) -> Effect {
+        let Some(injection) = self.injector.decide(call) else { return Effect::WHOLE };
         state.note(call, &injection);
-        let (len, errno) = injection.fault.cut(None, 1);
-        match errno {
-            Some(errno) if len == 0 => {
-                op().into_iter().for_each(|op| state.note_failed(caller, op, errno));
-                Err(errno)
-            }
-            errno => Ok(errno),
+        let effect = injection.fault.effect(None, 1);
+        if let Effect::Nothing(Some(errno)) = effect {
+            op().into_iter().for_each(|op| state.note_failed(caller, op, errno));
         }
+        effect
     }
 
     /// A sync: started under the lock, carried out without it, ended under it.

@@ -23,11 +23,15 @@ use crate::fault::{Fault, Part};
 /// faultfs::plan::on::sync().short(512);
 /// ```
 ///
-/// and only a write leaves a part of itself behind:
+/// only a write leaves a part of itself behind, and only a sync can lie:
 ///
 /// ```compile_fail,E0599
 /// use faultfs::{errno::EIO, fault::Part, plan::on};
 /// on::read().torn(Part::Bytes(7), EIO);
+/// ```
+///
+/// ```compile_fail,E0599
+/// faultfs::plan::on::write().lie();
 /// ```
 pub mod on {
     use super::{OpKind, When};
@@ -157,6 +161,31 @@ impl When<on::Read> {
         self.short_rule(bytes)
     }
 }
+
+impl When<on::Read> {
+    /// The bit `bit` of the file, counted from its start (byte `bit / 8`, of lowest value 0), is read as
+    /// its opposite; the file itself keeps it. Only reads that span the byte are counted, and only where
+    /// the offset is known: positional reads, and files of a [`FaultFs`].
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    pub fn flip(self, bit: u64) -> Rule {
+        self.rule(Fault::Flip(bit))
+    }
+}
+
+macro_rules! lying_syncs {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// The sync says that it succeeded, and nothing has become durable: a disk that ignores
+            /// flushes. In the trace of a `FaultFs` there is then no sync.
+            pub fn lie(self) -> Rule {
+                self.rule(Fault::Lie)
+            }
+        }
+    )*};
+}
+
+lying_syncs!(Sync SyncDir SyncAll);
 
 impl When<on::Write> {
     /// The write takes `bytes` bytes (at least 1) and says so. Writes of no more than that are not

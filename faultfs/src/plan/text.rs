@@ -4,7 +4,7 @@
 //! plan  = rule { (";" | newline) rule }
 //! rule  = op pattern { "skip" count | "take" count | "optional" } "->" fault
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
-//!       | "torn" count ("bytes" | "sectors" | "pages") errno
+//!       | "torn" count ("bytes" | "sectors" | "pages") errno | "lie" | "flip" bit
 //! ```
 //!
 //! `op` is a word of [`OpKind`] or `any`. A pattern with blanks, quotes or `;` is put in quotes as a
@@ -57,6 +57,8 @@ impl fmt::Display for Fault {
             Fault::FailAfter(errno) => write!(f, "fail-after {errno}"),
             Fault::Short(bytes) => write!(f, "short {bytes}"),
             Fault::Torn { keep, errno } => write!(f, "torn {keep} {errno}"),
+            Fault::Lie => f.write_str("lie"),
+            Fault::Flip(bit) => write!(f, "flip {bit}"),
         }
     }
 }
@@ -106,8 +108,9 @@ const ANY: &str = "any";
 /// The faults that a kind of op can suffer, as words.
 fn menu(op: Option<OpKind>) -> &'static [&'static str] {
     match op {
-        Some(OpKind::Read) => &["fail", "fail-after", "short"],
+        Some(OpKind::Read) => &["fail", "fail-after", "short", "flip"],
         Some(OpKind::Write) => &["fail", "fail-after", "short", "torn"],
+        Some(OpKind::Sync | OpKind::SyncDir | OpKind::SyncAll) => &["fail", "fail-after", "lie"],
         _ => &["fail", "fail-after"],
     }
 }
@@ -195,6 +198,8 @@ fn fault(words: &mut Words<'_>, op: Option<OpKind>) -> Result<Fault, Error> {
         "fail" => Fault::Fail(errno(words)?),
         "fail-after" => Fault::FailAfter(errno(words)?),
         "short" => Fault::Short(number(words, 1)?),
+        "lie" => Fault::Lie,
+        "flip" => Fault::Flip(number(words, 0)?),
         _ => Fault::Torn { keep: part(words)?, errno: errno(words)? },
     })
 }
@@ -379,6 +384,10 @@ mod tests {
             ),
             (on::any().skip(9).fail_after(EIO), "any * skip 9 -> fail-after EIO"),
             (on::read().short(1), "read * -> short 1"),
+            (on::read().path("db").flip(803), "read db -> flip 803"),
+            (on::sync().take(1).lie(), "sync * take 1 -> lie"),
+            (on::sync_dir().lie(), "sync-dir * -> lie"),
+            (on::sync_all().lie(), "sync-all * -> lie"),
             (on::write().take(3).short(512).optional(), "write * take 3 optional -> short 512"),
             (on::write().torn(Part::Bytes(0), EIO), "write * -> torn 0 bytes EIO"),
             (on::write().torn(Part::Sectors(3), ENOSPC), "write * -> torn 3 sectors ENOSPC"),
@@ -405,6 +414,10 @@ mod tests {
             assert_eq!(rule.op(), Some(*kind));
             let moves_bytes = matches!(kind, OpKind::Read | OpKind::Write);
             assert_eq!(format!("{kind} * -> short 1").parse::<Rule>().is_ok(), moves_bytes);
+            let flips = format!("{kind} * -> flip 1").parse::<Rule>().is_ok();
+            assert_eq!(flips, *kind == OpKind::Read);
+            let lies = format!("{kind} * -> lie").parse::<Rule>().is_ok();
+            assert_eq!(lies, matches!(kind, OpKind::Sync | OpKind::SyncDir | OpKind::SyncAll));
             let torn = format!("{kind} * -> torn 1 bytes EIO").parse::<Rule>().is_ok();
             assert_eq!(torn, *kind == OpKind::Write);
         }
@@ -449,7 +462,7 @@ mod tests {
             ),
             (
                 "sync * -> short 5",
-                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after",
+                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, lie",
             ),
             (
                 "write * -> trn 1 bytes EIO",

@@ -1,0 +1,228 @@
+//! What happens to the calls of a file while a rule may fire: out of the way of the calls of one that is
+//! not armed.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::panic::{Location, RefUnwindSafe};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::storage::Storage;
+use crate::errno::Errno;
+use crate::fault::{Effect, Fault};
+use crate::injector::{Call, Injection, Injector};
+use crate::op::SyncKind;
+use crate::plan::OpKind;
+
+/// Where a file's calls are judged.
+pub(super) struct Door {
+    injector: Injector,
+    path: Box<Path>,
+    witness: Option<Arc<dyn Witness>>,
+}
+
+/// What a recorded file knows about its own calls, and is told of their faults.
+pub(super) trait Witness: Send + Sync + RefUnwindSafe {
+    /// The kind of a call: the sync of a directory is one of its own.
+    fn kind(&self, kind: OpKind) -> OpKind;
+
+    /// Where a read or write goes.
+    fn offset(&self, kind: OpKind, at: Option<u64>) -> Option<u64>;
+
+    /// A fault is about to be injected.
+    fn injected(&self, call: &Call<'_>, injection: &Injection);
+
+    /// A sync failed before its effect.
+    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: &'static Location<'static>);
+}
+
+impl Door {
+    pub(super) fn new(
+        injector: Injector,
+        path: Box<Path>,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Door {
+        Door { injector, path, witness }
+    }
+
+    #[inline]
+    pub(super) fn is_armed(&self) -> bool {
+        self.injector.is_armed()
+    }
+
+    /// The fault of a call, and where the call goes.
+    fn decide(&self, kind: OpKind, at: Option<u64>, len: u64) -> Option<(Fault, Option<u64>)> {
+        let (kind, offset) = match &self.witness {
+            Some(witness) => (witness.kind(kind), witness.offset(kind, at)),
+            None => (kind, at),
+        };
+        let call = Call { offset, len, ..Call::new(kind, &self.path) };
+        let injection = self.injector.decide(&call)?;
+        if let Some(witness) = &self.witness {
+            witness.injected(&call, &injection);
+        }
+        Some((injection.fault, offset))
+    }
+
+    #[cold]
+    pub(super) fn read(
+        &self,
+        inner: &mut impl Read,
+        at: Option<u64>,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        let Some((fault, offset)) = self.decide(OpKind::Read, at, buf.len() as u64) else {
+            return inner.read(buf);
+        };
+        match fault.effect(offset, buf.len()) {
+            Effect::Nothing(errno) => answer(0, errno),
+            Effect::Part { len, errno } => {
+                let count = inner.read(&mut buf[..len])?;
+                fault.spoil(offset, &mut buf[..count]);
+                answer(count, errno)
+            }
+        }
+    }
+
+    #[cold]
+    pub(super) fn read_vectored(
+        &self,
+        inner: &mut impl Read,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> io::Result<usize> {
+        let mut whole = vec![0; bufs.iter().map(|b| b.len()).sum()];
+        let count = self.read(inner, None, &mut whole)?;
+        let mut rest = &whole[..count];
+        for buf in bufs {
+            let len = rest.len().min(buf.len());
+            let (head, tail) = rest.split_at(len);
+            buf[..len].copy_from_slice(head);
+            rest = tail;
+        }
+        Ok(count)
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn write(
+        &self,
+        inner: &mut impl Write,
+        at: Option<u64>,
+        buf: &[u8],
+    ) -> io::Result<usize> {
+        let Some((fault, offset)) = self.decide(OpKind::Write, at, buf.len() as u64) else {
+            return inner.write(buf);
+        };
+        match fault.effect(offset, buf.len()) {
+            Effect::Nothing(errno) => answer(buf.len(), errno),
+            Effect::Part { len, errno: None } => inner.write(&buf[..len]),
+            Effect::Part { len, errno: Some(errno) } => {
+                inner.write_all(&buf[..len])?;
+                Err(errno.into())
+            }
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn write_vectored(
+        &self,
+        inner: &mut impl Write,
+        bufs: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let whole: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        self.write(inner, None, &whole)
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn set_len(&self, inner: &impl Storage, len: u64) -> io::Result<()> {
+        match self.before(OpKind::SetLen, len) {
+            Effect::Nothing(errno) => answer((), errno),
+            Effect::Part { errno, .. } => answer(inner.set_len(len)?, errno),
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn sync(&self, inner: &impl Storage, kind: SyncKind) -> io::Result<()> {
+        let errno = match self.before(OpKind::Sync, 0) {
+            Effect::Part { errno, .. } => errno,
+            Effect::Nothing(errno) => {
+                if let (Some(errno), Some(witness)) = (errno, &self.witness) {
+                    witness.sync_failed(kind, errno, Location::caller());
+                }
+                return answer((), errno);
+            }
+        };
+        match kind {
+            SyncKind::All => inner.sync_all()?,
+            SyncKind::Data => inner.sync_data()?,
+        }
+        answer((), errno)
+    }
+
+    /// A call that moves no data and is not recorded with its line.
+    #[cold]
+    pub(super) fn call<T>(
+        &self,
+        kind: OpKind,
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.before(kind, 0) {
+            Effect::Nothing(Some(errno)) => Err(errno.into()),
+            // Only syncs lie, and they do not come here.
+            Effect::Nothing(None) => act(),
+            Effect::Part { errno, .. } => answer(act()?, errno),
+        }
+    }
+
+    /// What is left of a call that moves no data: all of it, or nothing.
+    fn before(&self, kind: OpKind, len: u64) -> Effect {
+        match self.decide(kind, None, len) {
+            Some((fault, offset)) => fault.effect(offset, 1),
+            None => Effect::WHOLE,
+        }
+    }
+}
+
+/// What the caller is told of a call that came to `done`.
+fn answer<T>(done: T, errno: Option<Errno>) -> io::Result<T> {
+    errno.map_or(Ok(done), |errno| Err(errno.into()))
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Door { injector, path, .. } = self;
+        f.debug_struct("Door").field("path", path).field("plan", injector).finish()
+    }
+}
+
+/// A file at an offset, as a stream.
+pub(super) struct At<'a, F> {
+    pub(super) file: &'a F,
+    pub(super) offset: u64,
+}
+
+impl<F: FileExt> Read for At<'_, F> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(buf, self.offset)
+    }
+}
+
+impl<F: FileExt> Write for At<'_, F> {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.write_at(buf, self.offset)
+    }
+
+    #[track_caller]
+    fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(buf, self.offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
