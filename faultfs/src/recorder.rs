@@ -42,7 +42,8 @@ impl Recorder {
     }
 
     /// Sets how many bytes of distinct written data are kept. Where a run writes more, the trace says
-    /// that the bound was hit, and the run is `not-measured`.
+    /// that the bound was hit and keeps no more data, and the run is `not-measured`; the live disk goes
+    /// on.
     pub fn data_bytes_max(mut self, bytes: u64) -> Self {
         self.data_bytes_max = bytes;
         self
@@ -89,6 +90,11 @@ impl Recorder {
             }
         }
         self.live.apply(&record.op);
+        if self.data_bytes > self.data_bytes_max
+            && let Op::Write { data, .. } | Op::MapStore { data, .. } = &mut record.op
+        {
+            *data = Bytes::new(&[]);
+        }
     }
 
     /// An op that starts and ends with nothing in between.
@@ -147,15 +153,51 @@ impl Recorder {
                 *data = known.clone();
             } else {
                 self.data_bytes += data.len() as u64;
-                self.shared.insert(data.clone());
+                if !self.is_full() {
+                    self.shared.insert(data.clone());
+                }
             }
         }
-        if self.data_bytes > self.data_bytes_max {
+        if self.is_full() {
             let max = self.data_bytes_max;
             self.unmodelled(format!(
                 "the run wrote more than the bound of {max} bytes of distinct data"
             ));
         }
         op
+    }
+
+    fn is_full(&self) -> bool {
+        self.data_bytes > self.data_bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Kind, Slot};
+
+    #[test]
+    fn data_beyond_the_bound_is_not_kept_and_that_is_said() {
+        let mut recorder = Recorder::new(Disk::new()).data_bytes_max(10_000);
+        let ino = recorder.fresh_ino();
+        let slot = Slot::new(Ino::ROOT, "file");
+        recorder.record(0, None, Op::Create { slot, ino, kind: Kind::File, mode: 0o644 });
+        let write = |byte, offset| {
+            let data = Bytes::new(&[byte; 4096]);
+            Op::Write { ino, offset, data, direct: false, sync: None }
+        };
+        // Equal data counts once.
+        (0..5).for_each(|i| recorder.record(0, None, write(1, i * 4096)));
+        recorder.record(0, None, write(2, 0));
+        assert_eq!(recorder.trace().unmodelled, [""; 0]);
+        recorder.record(0, None, write(3, 0));
+        assert!(recorder.trace().unmodelled[0].contains("10000 bytes"));
+        assert_eq!(recorder.live().content(ino).unwrap().to_vec()[..4096], [3; 4096]);
+        let kept = recorder.trace().ops.iter().map(|record| match &record.op {
+            Op::Write { data, .. } => data.len(),
+            _ => 0,
+        });
+        assert_eq!(kept.sum::<usize>(), 6 * 4096);
     }
 }

@@ -10,6 +10,7 @@ mod findings;
 mod judge;
 mod typed;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,7 +75,33 @@ pub fn explore_trace(
     judge: &mut dyn Judge,
     settings: &mut Settings<'_>,
 ) -> Result<Report> {
-    let model = Model::new(trace.clone(), profile);
+    let mut report = Report {
+        subject: trace.subject.clone(),
+        profile,
+        verdict: Verdict::NotMeasured,
+        ops: trace.ops.len() as u64,
+        crash_points: 0,
+        states: 0,
+        distinct: 0,
+        bound: BOUND.into(),
+        failures: Vec::new(),
+        not_measured: trace.unmodelled.clone(),
+    };
+    // Disks built from half a story would be neither alarms nor comfort.
+    if trace.unmodelled.is_empty() {
+        fill(&mut report, trace, judge, settings)?;
+    }
+    (settings.progress)(Progress::Reported);
+    Ok(report)
+}
+
+fn fill(
+    report: &mut Report,
+    trace: &Arc<Trace>,
+    judge: &mut dyn Judge,
+    settings: &mut Settings<'_>,
+) -> Result<()> {
+    let model = Model::new(trace.clone(), report.profile);
     let trace_id = trace_id(trace);
     let mut stopped = false;
     let listing = Listing::of(&model, || {
@@ -86,34 +113,27 @@ pub fn explore_trace(
         listing.distinct.iter().map(|state| findings::token(&model, &trace_id, state)).collect();
     let outcomes = judge.judge(&model, &tokens, settings)?;
     let checked = outcomes.iter().flatten().count();
-    let mut not_measured = trace.unmodelled.clone();
-    if stopped || checked < tokens.len() {
+    let whole = !stopped && checked == tokens.len();
+    if !whole {
         let found = tokens.len();
-        not_measured.push(format!("interrupted: {checked} of {found} states found so far checked"));
+        let bound = format!("interrupted: {checked} of {found} states found so far checked");
+        report.not_measured.push(bound);
     }
-    let failures = findings::failures(&model, &trace_id, &listing, &outcomes);
-    not_measured.extend(confirm(&model, judge, &failures)?);
-    if checked == tokens.len() {
-        not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
+    let found = findings::failures(&model, &trace_id, &listing, &outcomes);
+    report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
+    if whole {
+        report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
     }
-    if !failures.is_empty() {
+    if !report.failures.is_empty() {
         file::save(trace, &settings.traces).map_err(|error| {
             Error::new(format!("cannot save the trace to {}: {error}", settings.traces.display()))
         })?;
     }
-    (settings.progress)(Progress::Reported);
-    Ok(Report {
-        subject: trace.subject.clone(),
-        profile,
-        verdict: verdict(&failures, &not_measured),
-        ops: trace.ops.len() as u64,
-        crash_points: listing.crash_points,
-        states: listing.states,
-        distinct: checked as u64,
-        bound: BOUND.into(),
-        failures,
-        not_measured,
-    })
+    report.crash_points = listing.crash_points;
+    report.states = listing.states;
+    report.distinct = checked as u64;
+    report.verdict = verdict(&report.failures, &report.not_measured);
+    Ok(())
 }
 
 /// The first 16 hexadecimal digits of a trace's hash, by which tokens and files name it.
@@ -127,22 +147,34 @@ fn verdict(failures: &[Failure], not_measured: &[String]) -> Verdict {
     Verdict::worst(counted.chain(unmeasured).chain([Verdict::Held]))
 }
 
-/// What is reported is checked once more, in a fresh process; a hang with more patience.
-fn confirm(model: &Model, judge: &mut dyn Judge, failures: &[Failure]) -> Result<Vec<String>> {
-    let mut out = Vec::new();
-    for patience in [false, true] {
-        let these: Vec<_> =
-            failures.iter().filter(|f| (f.verdict == Verdict::Hung) == patience).collect();
-        let tokens: Vec<String> = these.iter().map(|failure| failure.token.clone()).collect();
-        for (failure, second) in these.iter().zip(judge.afresh(model, &tokens, patience)?) {
-            match second {
-                Some(Err(broken)) if broken.verdict() == failure.verdict => {}
-                Some(second) => out.push(disagreement(&failure.token, failure.verdict, &second)),
-                None => out.push(format!("{}: interrupted before it was confirmed", failure.token)),
+/// What is reported is checked once more, in a fresh process; a hang with more patience. What does not
+/// fail again in the same way is no failure, but a run that does not repeat.
+fn confirm(
+    model: &Model,
+    judge: &mut dyn Judge,
+    found: Vec<Failure>,
+    not_measured: &mut Vec<String>,
+) -> Result<Vec<Failure>> {
+    let token = |failure: &Failure| failure.token.clone();
+    let (hung, others): (Vec<_>, Vec<_>) =
+        found.iter().partition(|failure| failure.verdict == Verdict::Hung);
+    let mut again = BTreeMap::new();
+    for (failures, patience) in [(others, false), (hung, true)] {
+        let tokens: Vec<String> = failures.into_iter().map(token).collect();
+        let outcomes = judge.afresh(model, &tokens, patience)?;
+        again.extend(tokens.into_iter().zip(outcomes));
+    }
+    let mut confirmed = Vec::new();
+    for failure in found {
+        match again.remove(&failure.token).flatten() {
+            Some(Err(broken)) if broken.verdict() == failure.verdict => confirmed.push(failure),
+            Some(second) => {
+                not_measured.push(disagreement(&failure.token, failure.verdict, &second));
             }
+            None => not_measured.push(format!("{}: interrupted, not confirmed", failure.token)),
         }
     }
-    Ok(out)
+    Ok(confirmed)
 }
 
 /// One in a hundred of the held states is checked once more, in a fresh process; which ones depends on
