@@ -1,0 +1,93 @@
+//! States checked per second and worker, against bare reopening of the same database on the same
+//! RAM-backed folder, side by side in one run.
+//!
+//! - *bare*: open, `PRAGMA integrity_check`, read and compare all rows, close; the folder is left alone, so
+//!   nothing has to be recovered. What an engine's own reopen test would cost.
+//! - *worker*: one worker process of an exploration: build the disk of each state, make the folder equal to
+//!   it, and do the same through the interposed door, recovery included.
+//!
+//! Rounds are interleaved, so that the machine's mood meets both; medians are printed, and their ratio.
+//!
+//! `cargo bench -p cargo-faultfs --bench states`
+
+#[path = "../src/sqlite.rs"]
+#[allow(dead_code, reason = "the tool uses the rest")]
+mod sqlite;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use faultfs::Profile;
+use faultfs::explore::{Door, Plan, Progress, Settings, run};
+use faultfs::session::Session;
+use faultfs::trace::Marks;
+use faultfs::worker::{self, Launch};
+use faultfs_interpose::Interposed;
+
+const ROUNDS: usize = 7;
+
+fn main() {
+    println!("{:<14} {:>12} {:>12} {:>8}   ({ROUNDS} rounds, medians)", "config", "bare/s", "worker/s", "ratio");
+    for config in sqlite::CONFIGS {
+        let mut bare = Vec::new();
+        let mut worker = Vec::new();
+        for _ in 0..ROUNDS {
+            // Workers count the explorations on their way, and do nothing in between.
+            if worker::current().is_none() {
+                bare.push(bare_rate(&config));
+            }
+            worker.extend(worker_rate(&config));
+        }
+        let (bare, worker) = (median(bare), median(worker));
+        println!("{:<14} {bare:>12.0} {worker:>12.0} {:>8.2}", config.name, worker / bare);
+    }
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Reopens the database that the workload leaves.
+fn bare_rate(config: &sqlite::Config) -> f64 {
+    const REOPENS: u32 = 1000;
+    let session = Session::new().expect("a session");
+    let mut marks = Marks::default();
+    config.run(session.path()).expect("the workload runs");
+    (0..=6).for_each(|id| marks.add(faultfs::trace::Mark::Ack(id)));
+    let since = Instant::now();
+    for _ in 0..REOPENS {
+        sqlite::check(session.path(), &marks).expect("nothing was lost");
+    }
+    f64::from(REOPENS) / since.elapsed().as_secs_f64()
+}
+
+/// Explores under the weakest profile with one worker.
+fn worker_rate(config: &sqlite::Config) -> Option<f64> {
+    let config = *config;
+    let launch = Launch::program().expect("this program");
+    let call = launch.next_call();
+    let mut plan = Plan::new(launch, call);
+    plan.profiles = vec![Profile::POSIX];
+    plan.workers = 1;
+    let traces = Session::new().expect("a session");
+    let mut door = Interposed::new(move |root: &Path| config.run(root));
+    let (mut states, mut first, mut last) = (0u32, None, Instant::now());
+    let mut settings = Settings {
+        traces: traces.path().to_path_buf(),
+        progress: &mut |progress| {
+            if progress == Progress::Checked {
+                // From the first answer on: the start of the process is paid once, not by state.
+                first.get_or_insert_with(Instant::now);
+                last = Instant::now();
+                states += 1;
+            }
+        },
+        interrupted: &|| false,
+    };
+    let door: &mut dyn Door<Root = Path> = &mut door;
+    let reports = run(config.name, door, &mut sqlite::check, &plan, &mut settings);
+    reports.expect("the run is made").first()?;
+    let elapsed: Duration = last - first?;
+    Some(f64::from(states - 1) / elapsed.as_secs_f64())
+}
