@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faultfs::Profile;
-use faultfs::explore::{Door, Plan, Progress, Settings, run};
+use faultfs::explore::{Door, Plan, Progress, Replay, Settings, run};
 use faultfs::session::Session;
 use faultfs::trace::Marks;
 use faultfs::worker::{self, Launch};
@@ -27,7 +27,10 @@ use faultfs_interpose::Interposed;
 const ROUNDS: usize = 7;
 
 fn main() {
-    println!("{:<14} {:>12} {:>12} {:>8}   ({ROUNDS} rounds, medians)", "config", "bare/s", "worker/s", "ratio");
+    println!(
+        "{:<14} {:>12} {:>12} {:>8}   ({ROUNDS} rounds, medians)",
+        "config", "bare/s", "worker/s", "ratio"
+    );
     for config in sqlite::CONFIGS {
         let mut bare = Vec::new();
         let mut worker = Vec::new();
@@ -75,6 +78,7 @@ fn worker_rate(config: &sqlite::Config) -> Option<f64> {
     let (mut states, mut first, mut last) = (0u32, None, Instant::now());
     let mut settings = Settings {
         traces: traces.path().to_path_buf(),
+        replay: Replay::Tool,
         progress: &mut |progress| {
             if progress == Progress::Checked {
                 // From the first answer on: the start of the process is paid once, not by state.

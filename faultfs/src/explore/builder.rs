@@ -1,10 +1,10 @@
 //! The builder that all doors share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Door, InProcess, Oracle, Plan, Settings, explore_trace};
+use super::{Door, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
@@ -150,18 +150,19 @@ impl<D: Door> Explore<D> {
             }
         };
         let name = self.name(call);
-        if worker::current().is_none()
-            && let Some(token) = replay_token()?
-        {
-            let trace = Arc::new(file::load(&file::find(&traces, &token.trace)?)?);
-            if trace.subject == name {
-                return replay(&mut self.door, oracle, &trace, &token).map(|()| Vec::new());
-            }
-        }
-        let mut settings =
-            Settings { traces, progress: &mut |_| {}, interrupted: &session::interrupted };
-        let Some(launch) = launch else { return self.here(&name, oracle, &mut settings) };
+        let only = match worker::current() {
+            None => replay_token(&traces, &name)?,
+            Some(_) => None,
+        };
+        let mut settings = Settings {
+            traces,
+            replay: Replay::Test(&name),
+            progress: &mut |_| {},
+            interrupted: &session::interrupted,
+        };
+        let Some(launch) = launch else { return self.here(&name, only, oracle, &mut settings) };
         let mut plan = Plan::new(launch, call);
+        plan.only = only;
         plan.profiles = self.profiles;
         plan.first = tokens(&self.first)?;
         plan.workers = self.workers.unwrap_or(plan.workers);
@@ -182,6 +183,7 @@ impl<D: Door> Explore<D> {
     fn here(
         mut self,
         name: &str,
+        only: Option<Token>,
         oracle: &mut Oracle<'_, D::Root>,
         settings: &mut Settings<'_>,
     ) -> Result<Vec<Report>> {
@@ -191,9 +193,12 @@ impl<D: Door> Explore<D> {
             Error::new(format!("the workload of {name} failed without any fault: {broken}"))
         })?;
         let trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });
+        if let Some(token) = only {
+            return super::door::replay_only(&mut self.door, oracle, &trace, &token, settings);
+        }
         for token in tokens(&self.first)? {
             let trace = super::door::trace_of(&token, &trace, &settings.traces)?;
-            replay(&mut self.door, oracle, &trace, &token)?;
+            super::door::replay(&mut self.door, oracle, &trace, &token)?;
         }
         let room = super::door::make(session.path().join("here"))?;
         let door = &mut self.door;
@@ -209,25 +214,10 @@ fn tokens(texts: &[String]) -> Result<Vec<Token>> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
-fn replay_token() -> Result<Option<Token>> {
+/// The token of the environment, where it is of the run of this name.
+fn replay_token(traces: &Path, name: &str) -> Result<Option<Token>> {
     let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
-    text.parse().map(Some).map_err(|error| Error::new(format!("{REPLAY}: {error}")))
-}
-
-/// Recovers from one state, in this process.
-fn replay<D: Door + ?Sized>(
-    door: &mut D,
-    oracle: &mut Oracle<'_, D::Root>,
-    trace: &Arc<Trace>,
-    token: &Token,
-) -> Result<()> {
-    let session = super::door::new_session()?;
-    let (disk, marks) = super::state(trace, token)?;
-    let mut check = |disk: &Disk, marks: &Marks| {
-        door.check(session.path(), disk, &mut |root| oracle(root, marks))
-    };
-    super::check_state(&mut check, &disk, &marks).map_err(|broken| {
-        let words = super::in_words(trace, token).unwrap_or_default().join("\n  ");
-        Error::new(format!("{token}: {broken}\n  {words}"))
-    })
+    let token: Token = text.parse().map_err(|error| Error::new(format!("{REPLAY}: {error}")))?;
+    let trace = file::load(&file::find(traces, &token.trace)?)?;
+    Ok((trace.subject == name).then_some(token))
 }

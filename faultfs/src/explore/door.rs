@@ -65,6 +65,8 @@ pub struct Plan {
     pub launch: Launch,
     /// Which exploration of the program it is: see [`Launch::next_call`].
     pub call: u32,
+    /// Recover from this state only, in this process.
+    pub only: Option<Token>,
     /// Tokens of earlier failures, checked before anything else.
     pub first: Vec<Token>,
     /// The profiles, each of which gets a report.
@@ -84,6 +86,7 @@ impl Plan {
         Plan {
             launch,
             call,
+            only: None,
             first: Vec::new(),
             profiles: Profile::ALL.to_vec(),
             workers: processors,
@@ -124,6 +127,9 @@ pub fn run<R: ?Sized>(
     }
     let session = new_session()?;
     let trace = Arc::new(record(name, door, plan, session.path())?);
+    if let Some(token) = &plan.only {
+        return replay_only(door, oracle, &trace, token, settings);
+    }
     for token in &plan.first {
         let trace = trace_of(token, &trace, &settings.traces)?;
         let mut judge = Workers::new(plan, &trace, session.path())?;
@@ -163,6 +169,44 @@ pub(super) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Re
             token.trace
         ))
     })
+}
+
+/// Recovers from one state, in this process.
+pub(super) fn replay<R: ?Sized>(
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    trace: &Arc<Trace>,
+    token: &Token,
+) -> Result<()> {
+    let session = new_session()?;
+    let (disk, marks) = super::state(trace, token)?;
+    let mut check = |disk: &Disk, marks: &Marks| {
+        door.check(session.path(), disk, &mut |root| oracle(root, marks))
+    };
+    super::check_state(&mut check, &disk, &marks).map_err(|broken| {
+        let words = super::in_words(trace, token).unwrap_or_default().join("\n  ");
+        Error::new(format!("{token}: {broken}\n  {words}"))
+    })
+}
+
+/// Recovers from one state and reports nothing but that; `present` is the run as it is recorded now.
+pub(super) fn replay_only<R: ?Sized>(
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    present: &Arc<Trace>,
+    token: &Token,
+    settings: &Settings<'_>,
+) -> Result<Vec<Report>> {
+    let trace = trace_of(token, present, &settings.traces)?;
+    let outcome = replay(door, oracle, &trace, token);
+    if super::trace_id(present) == token.trace {
+        return outcome.map(|()| Vec::new());
+    }
+    let outcome = outcome.err().map_or(format!("{token}: held"), |error| error.to_string());
+    Err(Error::new(format!(
+        "{outcome}\nthis is a disk of the saved run; the run has changed since, or differs from time to \
+         time: explore it again, without a token"
+    )))
 }
 
 /// Has a worker record the workload.

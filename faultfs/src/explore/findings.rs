@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Replay;
 use super::judge::Outcome;
 use crate::crash::{Builder, Choice, Listing, State, Token};
 use crate::model::{Model, Part};
@@ -16,6 +17,7 @@ pub(super) fn failures(
     trace_id: &str,
     listing: &Listing,
     outcomes: &[Option<Outcome>],
+    replay: Replay<'_>,
 ) -> Vec<Failure> {
     let mut kinds: BTreeMap<(Verdict, &str, String), Failure> = BTreeMap::new();
     let mut builder = Builder::new(model);
@@ -43,6 +45,7 @@ pub(super) fn failures(
         }
     }
     let mut failures: Vec<Failure> = kinds.into_values().collect();
+    failures.iter_mut().for_each(|failure| failure.replay = replay.line(&failure.token));
     failures.sort_by_cached_key(|f| (f.verdict, f.class, telling(f)));
     failures
 }
@@ -107,7 +110,7 @@ fn describe(
         verdict: broken.verdict(),
         class,
         message: broken.message().to_string(),
-        replay: format!("cargo faultfs replay {token}"),
+        replay: String::new(),
         token,
         crash: crash_point(model, state),
         omitted,

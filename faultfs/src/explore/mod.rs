@@ -42,10 +42,35 @@ pub enum Progress {
 pub struct Settings<'a> {
     /// Where the trace of a failed run is kept, so that its tokens can be replayed.
     pub traces: PathBuf,
+    /// How the line that replays a failure begins.
+    pub replay: Replay<'a>,
     /// Called as the run proceeds.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Asked now and then: true ends the run early, with a report that says so.
     pub interrupted: &'a dyn Fn() -> bool,
+}
+
+/// Who replays a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay<'a> {
+    /// The tool.
+    Tool,
+    /// The test of this name, told by [`REPLAY`].
+    Test(&'a str),
+}
+
+impl Replay<'_> {
+    /// The line that replays `token`.
+    fn line(self, token: &str) -> String {
+        match self {
+            Replay::Tool => format!("cargo faultfs replay {token}"),
+            // Explorations of one test are told apart by a number behind its name.
+            Replay::Test(name) => {
+                let test = name.split('#').next().unwrap_or(name);
+                format!("{REPLAY}={token} cargo test {test}")
+            }
+        }
+    }
 }
 
 /// The check of one state, in whichever process: the rule that holds for every oracle is applied here.
@@ -119,7 +144,7 @@ fn fill(
         let bound = format!("interrupted: {checked} of {found} states found so far checked");
         report.not_measured.push(bound);
     }
-    let found = findings::failures(&model, &trace_id, &listing, &outcomes);
+    let found = findings::failures(&model, &trace_id, &listing, &outcomes, settings.replay);
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
     if whole {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
