@@ -21,7 +21,7 @@
 //! ([`Trace::unmodelled`](faultfs::trace::Trace::unmodelled)): names moved into the root or out of
 //! it, clones and extended attributes, ranges of files collapsed or inserted, devices and pipes,
 //! children that were forked and write, calls from a signal handler that interrupted the door, a
-//! full log. `io_uring` is refused as by a kernel without it, `splice` into a file below the root as by a
+//! full log. `io_uring` and `libaio` are refused as by a kernel without them, `splice` into a file below the root as by a
 //! file system without it. Owners and times are not followed.
 //!
 //! Stores through shared mappings are found by comparing with a copy before each record: their

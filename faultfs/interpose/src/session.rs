@@ -1,9 +1,10 @@
 //! Starting and ending a recording.
 
 use std::collections::BTreeSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -32,6 +33,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         log_len,
         unforked: map_unforked()?,
         dev,
+        in_ram: is_in_ram(&root)?,
         seed: options.seed,
     };
     if options.trap {
@@ -71,7 +73,7 @@ fn first_unlinked() -> Option<&'static str> {
     let needed: [&CStr; 5] = [c"open64", c"write", c"pwrite64", c"fsync", c"rename"];
     needed.into_iter().map(|name| name.to_str().expect("ASCII")).find(|name| {
         let ours = OVERRIDES.iter().find(|(ours, _)| ours == name).map(|(_, at)| at.0);
-        let name = std::ffi::CString::new(*name).expect("no zero in it");
+        let name = CString::new(*name).expect("no zero in it");
         // SAFETY: a null-terminated name.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
         ours != Some(found.cast_const().cast())
@@ -128,6 +130,18 @@ fn list(dir: &Path, path: &[u8], known: &mut Vec<(u64, Vec<u8>)>) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// Whether a folder is on tmpfs.
+fn is_in_ram(folder: &Path) -> io::Result<bool> {
+    let folder = CString::new(folder.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a null-terminated path, and the address of a local.
+    if unsafe { libc::statfs(folder.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: filled in, as the call succeeded.
+    Ok(unsafe { found.assume_init() }.f_type == libc::TMPFS_MAGIC)
 }
 
 fn map_log(path: &Path, len: usize) -> io::Result<*mut u8> {

@@ -136,6 +136,8 @@ calls! {
         address: *mut c_void, len: size_t, protection: c_int, flags: c_int, fd: c_int, at: off_t
     ) -> *mut c_void = SYS_mmap(address, len, protection, flags, fd, at);
     [munmap] (address: *mut c_void, len: size_t) -> c_int = SYS_munmap(address, len);
+    [mprotect] (address: *mut c_void, len: size_t, protection: c_int) -> c_int
+        = SYS_mprotect(address, len, protection);
     [mremap] (
         address: *mut c_void, len: size_t, new_len: size_t, flags: c_int, to: *mut c_void
     ) -> *mut c_void = SYS_mremap(address, len, new_len, flags, to);

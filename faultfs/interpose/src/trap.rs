@@ -139,6 +139,7 @@ const ALWAYS: &[i64] = &[
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
     libc::SYS_getrandom,
+    libc::SYS_io_setup,
     libc::SYS_io_uring_setup,
 ];
 

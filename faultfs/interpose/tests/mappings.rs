@@ -5,14 +5,64 @@
 mod common;
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::thread;
 
 use common::{Recording, words};
 use faultfs_interpose::{ack, begin};
-use memmap2::{MmapMut, MmapOptions, RemapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions, RemapOptions};
 
 #[test]
+fn stores_through_mappings_are_recorded() {
+    stores_are_recorded_where_they_can_be_ordered();
+    a_mapping_that_becomes_writable_is_watched_from_then_on();
+    looking_at_a_sparse_file_does_not_fill_it();
+}
+
+fn a_mapping_that_becomes_writable_is_watched_from_then_on() {
+    let recording = Recording::new();
+    let trace = recording.record_whole(false, |root| {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(root.join("map")).unwrap();
+        file.write_all_at(&[1; 8192], 0).unwrap();
+        // SAFETY: nobody shortens the file below what is touched.
+        let map = unsafe { Mmap::map(&file).unwrap() };
+        file.write_all_at(&[2; 10], 0).unwrap();
+        assert_eq!(map[9], 2);
+        let mut map = map.make_mut().unwrap();
+        map[5000] = 3;
+        file.sync_all().unwrap();
+    });
+    let expected = [
+        "create map",
+        "write map 0+8192",
+        "write map 0+10",
+        "mapped store map 4096+4096",
+        "fsync map",
+    ];
+    assert_eq!(words(&trace), expected);
+}
+
+/// In memory: a read through a mapping of tmpfs gives a hole a page.
+fn looking_at_a_sparse_file_does_not_fill_it() {
+    let memory = Path::new("/dev/shm");
+    let recording = if memory.is_dir() { Recording::new_in(memory) } else { Recording::new() };
+    let trace = recording.record_whole(false, |root| {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(root.join("map")).unwrap();
+        file.set_len(64 << 20).unwrap();
+        // SAFETY: nobody shortens the file.
+        let mut map = unsafe { MmapMut::map_mut(&file).unwrap() };
+        map[33 << 20] = 1;
+        file.sync_all().unwrap();
+        map[(33 << 20) + 1] = 2;
+        file.write_all_at(b"x", 0).unwrap();
+        assert!(file.metadata().unwrap().blocks() < 100, "{}", file.metadata().unwrap().blocks());
+    });
+    assert_eq!(trace.ops.len(), 6);
+}
+
 fn stores_are_recorded_where_they_can_be_ordered() {
     let recording = Recording::new();
     let trace = recording.record_whole(false, |root| {

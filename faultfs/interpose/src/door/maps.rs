@@ -20,6 +20,8 @@ use super::{Call, DOOR, Held};
 
 const PAGE: usize = 4096;
 const MAPS_MAX: usize = 1024;
+/// How much is looked at in one step.
+const CHUNK: usize = 1024 * PAGE;
 
 /// One mapping of the program.
 #[derive(Clone, Copy)]
@@ -34,8 +36,10 @@ struct Mapping {
     program_offset: u64,
     size: u64,
     view: usize,
+    /// Follows the file from when the mapping is first writable.
     shadow: usize,
     view_len: usize,
+    writable: bool,
 }
 
 /// The mappings; touched with the door's lock held only, but for the count.
@@ -59,6 +63,7 @@ impl Maps {
             view: 0,
             shadow: 0,
             view_len: 0,
+            writable: false,
         };
         Self { count: AtomicUsize::new(0), all: UnsafeCell::new([NONE; MAPS_MAX]) }
     }
@@ -73,14 +78,45 @@ impl Maps {
     }
 }
 
+/// A page of a mapping, inside the file.
+struct Page {
+    view: usize,
+    shadow: usize,
+    /// Of the file.
+    offset: u64,
+    len: usize,
+}
+
 impl Mapping {
-    /// The part of the view that is inside the file, in pages: address in the view, in the shadow, offset in
-    /// the file, length.
-    fn pages(self) -> impl Iterator<Item = (usize, usize, u64, usize)> {
+    /// Visits the pages from byte `from` of the view on that may hold something. In RAM a page that
+    /// is not there is a hole, and looking at it would fill it.
+    fn each_page(self, from: usize, in_ram: bool, mut visit: impl FnMut(Page)) {
         let inside = self.size.saturating_sub(self.offset).min(self.view_len as u64) as usize;
-        (0..inside).step_by(PAGE).map(move |at| {
-            (self.view + at, self.shadow + at, self.offset + at as u64, PAGE.min(inside - at))
-        })
+        for chunk in (from..inside).step_by(CHUNK) {
+            let len = CHUNK.min(inside - chunk);
+            let resident =
+                if in_ram { resident(self.view + chunk, len) } else { [1; CHUNK / PAGE] };
+            for at in (chunk..chunk + len).step_by(PAGE) {
+                if resident[(at - chunk) / PAGE] & 1 != 0 {
+                    visit(Page {
+                        view: self.view + at,
+                        shadow: self.shadow + at,
+                        offset: self.offset + at as u64,
+                        len: PAGE.min(inside - at),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Brings the shadow up to the file, from byte `from` of the view on.
+    fn refresh(self, from: usize, in_ram: bool) {
+        self.each_page(from, in_ram, |page| copy(page.view, page.shadow, page.len));
+    }
+
+    /// Whether the program's range has something in common with another.
+    fn meets(&self, address: usize, len: usize) -> bool {
+        address < self.address + self.len && self.address < address.saturating_add(len)
     }
 
     /// Where in the shadow a range of the file lies: its address, what of the range is before it, its length.
@@ -94,13 +130,13 @@ impl Mapping {
 
 /// `mmap`.
 pub(super) fn map(call: Call) -> Returned {
-    let [address, len, _, flags, fd, offset] = call.args;
+    let [address, len, protection, flags, fd, offset] = call.args;
     let (flags, fd) = (flags as c_int, fd as c_int);
     let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
     let file = if shared && flags & libc::MAP_ANONYMOUS == 0 { DOOR.behind(fd) } else { None };
-    let writable = sys::open_flags(fd) & libc::O_ACCMODE == libc::O_RDWR;
+    let may_write = sys::open_flags(fd) & libc::O_ACCMODE == libc::O_RDWR;
     let replaces = flags & libc::MAP_FIXED != 0 && DOOR.maps.count.load(Relaxed) > 0;
-    let file = file.filter(|stat| writable && stat.is(libc::S_IFREG));
+    let file = file.filter(|stat| may_write && stat.is(libc::S_IFREG));
     if file.is_none() && !replaces {
         return call.perform();
     }
@@ -116,9 +152,19 @@ pub(super) fn map(call: Call) -> Returned {
         cut(&held, address, len);
     }
     if let Some(file) = file {
-        let size = sys::fstat(fd).map_or(file.size, |stat| stat.size);
-        let len = len.next_multiple_of(PAGE);
-        if !watch(&held, returned as usize, len, file.ino, size, fd, offset as u64) {
+        let mapping = Mapping {
+            address: returned as usize,
+            len: len.next_multiple_of(PAGE),
+            ino: file.ino,
+            offset: offset as u64,
+            program_offset: offset as u64,
+            size: sys::fstat(fd).map_or(file.size, |stat| stat.size),
+            view: 0,
+            shadow: 0,
+            view_len: len.next_multiple_of(PAGE),
+            writable: protection as c_int & libc::PROT_WRITE != 0,
+        };
+        if !watch(&held, mapping, fd) {
             held.unmodelled(&call, "a shared mapping could not be watched");
         }
     }
@@ -126,49 +172,51 @@ pub(super) fn map(call: Call) -> Returned {
 }
 
 /// Adds a mapping; false when there is no room or no memory for it.
-fn watch(
-    held: &Held<'_>,
-    address: usize,
-    len: usize,
-    ino: u64,
-    size: u64,
-    fd: c_int,
-    offset: u64,
-) -> bool {
+fn watch(held: &Held<'_>, mapping: Mapping, fd: c_int) -> bool {
     let count = held.door.maps.count.load(Relaxed);
     if count == MAPS_MAX {
         return false;
     }
+    let (len, fd, offset) = (mapping.view_len, fd as usize, mapping.offset as usize);
     let read = libc::PROT_READ as usize;
     let both = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
     // SAFETY: new mappings, at addresses that the kernel chooses.
     let (view, shadow) = unsafe {
         (
-            sys::map([0, len, read, libc::MAP_SHARED as usize, fd as usize, offset as usize]),
+            sys::map([0, len, read, libc::MAP_SHARED as usize, fd, offset]),
             sys::map([0, len, both, private, usize::MAX, 0]),
         )
     };
     if view < 0 || shadow < 0 {
         return false;
     }
-    let mapping = Mapping {
-        address,
-        len,
-        ino,
-        offset,
-        program_offset: offset,
-        size,
-        view: view as usize,
-        shadow: shadow as usize,
-        view_len: len,
-    };
+    let mapping = Mapping { view: view as usize, shadow: shadow as usize, ..mapping };
     held.door.maps.count.store(count + 1, Relaxed);
     Maps::of(held)[count] = mapping;
-    for (view, shadow, _, len) in mapping.pages() {
-        copy(view, shadow, len);
+    if mapping.writable {
+        mapping.refresh(0, held.door.in_ram());
     }
     true
+}
+
+/// `mprotect`.
+pub(super) fn protect(call: Call) -> Returned {
+    let [address, len, protection, ..] = call.args;
+    let writes = protection as c_int & libc::PROT_WRITE != 0;
+    if !writes || DOOR.maps.count.load(Relaxed) == 0 {
+        return call.perform();
+    }
+    let Some(held) = DOOR.hold() else { return call.perform() };
+    let in_ram = held.door.in_ram();
+    for mapping in Maps::of(&held) {
+        if mapping.meets(address, len) && !mapping.writable {
+            // Before the program can store.
+            mapping.refresh(0, in_ram);
+            mapping.writable = true;
+        }
+    }
+    call.perform()
 }
 
 /// `munmap`.
@@ -194,9 +242,7 @@ pub(super) fn remap(call: Call) -> Returned {
     let Some(held) = DOOR.hold() else { return call.perform() };
     let len = len.next_multiple_of(PAGE);
     let new_len = new_len.next_multiple_of(PAGE);
-    let touched = |mapping: &Mapping| {
-        address < mapping.address + mapping.len && mapping.address < address + len.max(1)
-    };
+    let touched = |mapping: &Mapping| mapping.meets(address, len.max(1));
     let Some(index) = Maps::of(&held).iter().position(touched) else {
         return call.perform();
     };
@@ -207,14 +253,15 @@ pub(super) fn remap(call: Call) -> Returned {
         return returned;
     }
     let whole = before.address == address && before.len == len && before.view_len == len;
-    if !whole || !resize(&mut Maps::of(&held)[index], returned as usize, new_len) {
+    if !whole || !resize(&held, index, returned as usize, new_len) {
         held.unmodelled(&call, "a part of a shared mapping was moved");
     }
     returned
 }
 
 /// Follows a mapping that the program moved or resized; false when there is no memory for it.
-fn resize(mapping: &mut Mapping, address: usize, len: usize) -> bool {
+fn resize(held: &Held<'_>, index: usize, address: usize, len: usize) -> bool {
+    let mapping = &mut Maps::of(held)[index];
     let old = mapping.view_len;
     let moved = |range: usize| {
         let given = sys::args([range, old, len, libc::MREMAP_MAYMOVE as usize]);
@@ -233,10 +280,8 @@ fn resize(mapping: &mut Mapping, address: usize, len: usize) -> bool {
         view_len: len,
         ..*mapping
     };
-    for (view, shadow, offset, len) in mapping.pages() {
-        if offset >= mapping.offset + old as u64 {
-            copy(view, shadow, len);
-        }
+    if mapping.writable {
+        mapping.refresh(old, held.door.in_ram());
     }
     true
 }
@@ -286,10 +331,12 @@ pub(super) fn forget(held: &Held<'_>) {
 pub(super) fn compare(held: &Held<'_>) {
     for index in 0..held.door.maps.count.load(Relaxed) {
         let mapping = Maps::of(held)[index];
-        for (view, shadow, offset, len) in mapping.pages() {
-            if differ(view, shadow, len) {
-                stored(held, mapping.ino, offset, view, len);
-            }
+        if mapping.writable {
+            mapping.each_page(0, held.door.in_ram(), |page| {
+                if differ(page.view, page.shadow, page.len) {
+                    stored(held, mapping.ino, page.offset, page.view, page.len);
+                }
+            });
         }
     }
 }
@@ -318,7 +365,8 @@ pub(super) fn wrote(held: &Held<'_>, ino: u64, offset: u64, data: &[u8]) {
 
 fn patch(held: &Held<'_>, ino: u64, offset: u64, data: &[u8]) {
     for mapping in Maps::of(held) {
-        if mapping.ino == ino
+        if mapping.writable
+            && mapping.ino == ino
             && let Some((at, skipped, len)) = mapping.overlap(offset, offset + data.len() as u64)
         {
             copy(data[skipped..].as_ptr().expose_provenance(), at, len);
@@ -329,7 +377,8 @@ fn patch(held: &Held<'_>, ino: u64, offset: u64, data: &[u8]) {
 /// Tells the shadows of a range that became zero.
 pub(super) fn zeroed(held: &Held<'_>, ino: u64, from: u64, to: u64) {
     for mapping in Maps::of(held) {
-        if mapping.ino == ino
+        if mapping.writable
+            && mapping.ino == ino
             && let Some((at, _, len)) = mapping.overlap(from, to.min(mapping.size))
         {
             // SAFETY: the range lies in a shadow, which only the holder of the lock touches.
@@ -374,6 +423,15 @@ pub(super) fn find(address: usize, len: usize) -> Found {
         }
     }
     found
+}
+
+/// Which of the pages of a range are in memory.
+fn resident(address: usize, len: usize) -> [u8; CHUNK / PAGE] {
+    let mut pages = [0; CHUNK / PAGE];
+    let given = sys::args([address, len, pages.as_mut_ptr().expose_provenance()]);
+    // SAFETY: a byte for each page of a chunk, of which the range is no more than one.
+    let told = unsafe { sys::raw(libc::SYS_mincore, given) };
+    if told == 0 { pages } else { [1; CHUNK / PAGE] }
 }
 
 fn differ(view: usize, shadow: usize, len: usize) -> bool {

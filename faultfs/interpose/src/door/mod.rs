@@ -112,6 +112,7 @@ impl Call {
             libc::SYS_mmap => maps::map(self),
             libc::SYS_munmap => maps::unmap(self),
             libc::SYS_mremap => maps::remap(self),
+            libc::SYS_mprotect => maps::protect(self),
             libc::SYS_rename => names::rename(self, (CWD, a), (CWD, b), 0),
             libc::SYS_renameat => names::rename(self, (a as c_int, b), (c as c_int, d), 0),
             libc::SYS_renameat2 => {
@@ -130,8 +131,8 @@ impl Call {
             libc::SYS_symlinkat => names::symlink(self, a, b as c_int, c),
             libc::SYS_getrandom => seeds::random(self),
             libc::SYS_clock_gettime => seeds::clock(self),
-            // Refused as on a kernel without it: what falls back to plain calls is then seen.
-            libc::SYS_io_uring_setup => -(libc::ENOSYS as Returned),
+            // Refused as on a kernel without them: what falls back to plain calls is then seen.
+            libc::SYS_io_uring_setup | libc::SYS_io_setup => -(libc::ENOSYS as Returned),
             _ => self.perform(),
         }
     }
@@ -144,6 +145,7 @@ pub(crate) static DOOR: Door = Door {
     session: AtomicU64::new(0),
     unforked: AtomicPtr::new(ptr::null_mut()),
     dev: AtomicU64::new(0),
+    in_ram: AtomicBool::new(false),
     log: Log::new(),
     inodes: Inodes::new(),
     fds: Fds::new(),
@@ -159,6 +161,8 @@ pub(crate) struct Door {
     /// A byte that is 1 here and 0 in every forked child.
     unforked: AtomicPtr<u8>,
     dev: AtomicU64,
+    /// Whether the root is on a file system that is nowhere but in memory.
+    in_ram: AtomicBool,
     log: Log,
     inodes: Inodes,
     fds: Fds,
@@ -173,6 +177,8 @@ pub(crate) struct Opening {
     /// A byte of memory that a fork wipes.
     pub(crate) unforked: *mut u8,
     pub(crate) dev: u64,
+    /// Whether the root is on a file system that is nowhere but in memory.
+    pub(crate) in_ram: bool,
     pub(crate) seed: u64,
 }
 
@@ -191,6 +197,7 @@ impl Door {
             unsafe { opening.unforked.write_volatile(1) };
             self.unforked.store(opening.unforked, Relaxed);
             self.dev.store(opening.dev, Relaxed);
+            self.in_ram.store(opening.in_ram, Relaxed);
             self.fds.clear(0, u32::MAX);
             self.inodes.clear();
             self.seeds.start(opening.seed);
@@ -268,6 +275,10 @@ impl Door {
 
     fn is_below(&self, stat: &Stat) -> bool {
         self.is_on_device(stat) && self.inodes.contains(stat.ino)
+    }
+
+    fn in_ram(&self) -> bool {
+        self.in_ram.load(Relaxed)
     }
 
     fn is_on_device(&self, stat: &Stat) -> bool {
