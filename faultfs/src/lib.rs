@@ -28,6 +28,6 @@ pub mod worker;
 
 pub use error::{Error, Result};
 pub use explore::explore;
-pub use fs::{FaultFile, FaultFs};
+pub use fs::{FaultFile, FaultFs, FaultIter};
 pub use injector::{Call, Injection, Injector};
 pub use model::Profile;
