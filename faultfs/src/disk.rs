@@ -99,6 +99,11 @@ impl Content {
         self.put_page(page, bytes);
     }
 
+    /// True where the page is not a hole.
+    pub(crate) fn holds(&self, page: u64) -> bool {
+        self.pages.contains_key(&page)
+    }
+
     /// The bytes of a page, zeros where there is a hole.
     pub(crate) fn page(&self, page: u64) -> [u8; PAGE_LEN] {
         self.pages.get(&page).map_or([0; PAGE_LEN], |p| *p.bytes())

@@ -1,9 +1,12 @@
 //! The one decision point that every door asks before an op.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fastrand::Rng;
 
 use crate::error::Error;
 use crate::fault::Fault;
@@ -88,12 +91,59 @@ struct Shared {
 struct Armed {
     rule: Rule,
     text: Arc<str>,
-    /// Matching calls so far.
-    seen: u64,
+    count: Count,
+    /// The counts of a rule that counts for each path.
+    per_file: BTreeMap<PathBuf, Count>,
+    /// Draws for a rule that fires sometimes.
+    rng: Rng,
     /// Calls that it has faulted.
     fired: u64,
     /// False once it was disarmed: it no longer counts.
     on: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    /// Matching calls so far.
+    seen: u64,
+    /// How many of them were to be faulted, by this rule or one before it.
+    due: u64,
+}
+
+impl Armed {
+    fn new(rule: &Rule) -> Armed {
+        Armed {
+            text: rule.to_string().into(),
+            rule: rule.clone(),
+            count: Count::default(),
+            per_file: BTreeMap::new(),
+            rng: Rng::with_seed(rule.sometimes().map_or(0, |ratio| ratio.seed)),
+            fired: 0,
+            on: true,
+        }
+    }
+
+    /// Counts a call; true where it is one to fault.
+    fn is_due(&mut self, call: &Call<'_>) -> bool {
+        if !self.on || !self.rule.matches(call) {
+            return false;
+        }
+        let own = self.rule.is_per_file().then(|| self.per_file.entry(call.path.into()));
+        let Count { seen, due } = own.map_or(&mut self.count, |entry| entry.or_default());
+        let is_due = self.rule.is_due(*seen, *due)
+            && self
+                .rule
+                .sometimes()
+                .is_none_or(|ratio| self.rng.u32(0..ratio.denominator) < ratio.numerator);
+        *seen += 1;
+        *due += u64::from(is_due);
+        is_due
+    }
+
+    /// Calls that have matched.
+    fn seen(&self) -> u64 {
+        self.count.seen + self.per_file.values().map(|count| count.seen).sum::<u64>()
+    }
 }
 
 impl Injector {
@@ -108,13 +158,7 @@ impl Injector {
     pub fn arm(&self, plan: impl Into<Plan>) {
         let plan = plan.into();
         let mut rules = self.rules();
-        rules.extend(plan.rules().iter().map(|rule| Armed {
-            text: rule.to_string().into(),
-            rule: rule.clone(),
-            seen: 0,
-            fired: 0,
-            on: true,
-        }));
+        rules.extend(plan.rules().iter().map(Armed::new));
         self.0.armed.store(rules.iter().any(|r| r.on), Ordering::Relaxed);
     }
 
@@ -137,18 +181,11 @@ impl Injector {
             return None;
         }
         let mut decided = None;
-        for armed in self.rules().iter_mut().filter(|r| r.on) {
-            let paths = [Some(call.path), call.other].into_iter().flatten();
-            let counts = armed.rule.matches(call.kind, paths)
-                && armed.rule.fault().changes(call.offset, call.len);
-            if !counts {
-                continue;
-            }
-            if armed.rule.is_due(armed.seen) && decided.is_none() {
+        for armed in self.rules().iter_mut() {
+            if armed.is_due(call) && decided.is_none() {
                 armed.fired += 1;
                 decided = Some(Injection { fault: armed.rule.fault(), rule: armed.text.clone() });
             }
-            armed.seen += 1;
         }
         decided
     }
@@ -179,7 +216,7 @@ impl Injector {
             .iter()
             .filter(|r| r.fired == 0 && !r.rule.is_optional())
             .map(|r| {
-                format!("`{}` was armed but never reached (it matched {} calls)", r.text, r.seen)
+                format!("`{}` was armed but never reached (it matched {} calls)", r.text, r.seen())
             })
             .collect();
         if unfired.is_empty() {
@@ -266,6 +303,49 @@ mod tests {
             injector.decide(&call).is_some()
         };
         assert_eq!([write(11), write(10), write(3), write(11)], [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_rule_per_file_counts_each_path_by_itself() {
+        let injector = Injector::new(on::sync().per_file().skip(1).take(1).fail(EIO));
+        let paths = ["a", "b", "a", "a", "b", "a"];
+        let failed = paths.map(|path| errno(&injector, OpKind::Sync, path).is_some());
+        assert_eq!(failed, [false, false, true, false, true, false]);
+        let never = Injector::new(on::sync().per_file().skip(9).fail(EIO));
+        assert!(paths.iter().all(|path| errno(&never, OpKind::Sync, path).is_none()));
+        assert!(never.finish().unwrap_err().to_string().contains("it matched 6 calls"));
+    }
+
+    #[test]
+    fn a_range_is_met_by_the_calls_that_touch_it() {
+        let injector = Injector::new(on::write().at(4096..8192).fail(EIO));
+        let write = |offset, len| {
+            let call = Call { offset, len, ..Call::new(OpKind::Write, Path::new("a")) };
+            injector.decide(&call).is_some()
+        };
+        assert!(!write(Some(0), 4096));
+        assert!(write(Some(0), 4097));
+        assert!(write(Some(8191), 1));
+        assert!(!write(Some(8192), 9));
+        assert!(write(Some(0), u64::MAX));
+        assert!(!write(None, 9000), "where the offset is not known, nothing is said of it");
+    }
+
+    #[test]
+    fn sometimes_is_the_same_every_time_and_near_its_ratio() {
+        let run = |seed| -> Vec<u32> {
+            let injector = Injector::new(on::sync().sometimes(1, 8, seed).fail(EIO));
+            (0..8000).filter(|_| errno(&injector, OpKind::Sync, "a").is_some()).collect()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        assert!((900..1100).contains(&run(1).len()), "{}", run(1).len());
+
+        let injector = Injector::new(on::sync().skip(10).take(2).sometimes(1, 8, 1).fail(EIO));
+        let failed: Vec<u32> =
+            (0..8000).filter(|_| errno(&injector, OpKind::Sync, "a").is_some()).collect();
+        assert_eq!(failed.len(), 2, "take limits the faults, not the draws");
+        assert!(failed[0] >= 10);
     }
 
     #[test]

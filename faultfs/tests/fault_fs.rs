@@ -9,7 +9,7 @@ use std::thread;
 use faultfs::FaultFs;
 use faultfs::errno::{EIO, EMFILE, ENOSPC, Errno};
 use faultfs::fault::Part;
-use faultfs::fs::OpenOptions;
+use faultfs::fs::{Capacity, OpenOptions};
 use faultfs::op::{Op, SyncKind};
 use faultfs::plan::on;
 use faultfs::trace::{Record, Trace};
@@ -249,6 +249,50 @@ fn opening_making_and_syncing_directories_are_kinds_of_their_own() {
         fs.write("db/f", b"").unwrap();
         fs.arm(on::open().path("db/*").fail(EMFILE));
         fails_with(fs.create("db/f"), EMFILE);
+    }
+}
+
+#[test]
+fn a_full_disk_takes_what_fits_and_frees_what_goes() {
+    for (fs, folder) in both() {
+        fs.set_capacity(Capacity { bytes: 4 * 4096 + 100, ..Capacity::UNLIMITED });
+        let file = fs.create("f").unwrap();
+        assert_eq!(file.write_at(&[1; 20_000], 0).unwrap(), 16_384);
+        fails_with(file.write_at(&[2; 10], 16_384), ENOSPC);
+        assert_eq!(file.write_at(&[2; 16_384], 0).unwrap(), 16_384, "overwriting takes no room");
+        file.set_len(4096).unwrap();
+        assert_eq!(file.write_at(&[3; 100], 100_000).unwrap(), 100);
+        assert_eq!(file.write_at(&[4; 9000], 4000).unwrap(), 8288, "as a tmpfs of 16 KiB answers");
+        fails_with(fs.write("g", [5; 1]), ENOSPC);
+        fs.remove_file("f").unwrap();
+        fails_with(fs.write("g", [5; 1]), ENOSPC);
+        drop(file);
+        fs.write("g", [5; 4096]).unwrap();
+        let trace = fs.take_trace();
+        assert_eq!(trace.ops.iter().filter(|r| r.errno == Some(ENOSPC.raw())).count(), 3);
+        is_true(&trace, &fs);
+        drop(folder);
+    }
+}
+
+#[test]
+fn a_disk_without_inodes_makes_nothing_new() {
+    for (fs, _folder) in both() {
+        fs.set_capacity(Capacity { inodes: 3, ..Capacity::UNLIMITED });
+        fs.write("f", b"1").unwrap();
+        fs.create_dir("d").unwrap();
+        fails_with(fs.create("g"), ENOSPC);
+        fails_with(fs.create_dir("e"), ENOSPC);
+        fails_with(fs.symlink("f", "s"), ENOSPC);
+        fails_with(fs.create_unnamed("."), ENOSPC);
+        fs.hard_link("f", "g").unwrap();
+        fs.create("f").unwrap();
+        fs.remove_dir("d").unwrap();
+        let unnamed = fs.create_unnamed(".").unwrap();
+        fails_with(fs.create_dir("e"), ENOSPC);
+        drop(unnamed);
+        fs.create_dir("e").unwrap();
+        is_true(&fs.take_trace(), &fs);
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::File;
+use super::capacity::Capacity;
 use super::file::FaultFile;
 use super::folder::Folder;
 use super::handle::FsFile;
@@ -117,6 +118,11 @@ impl FaultFs {
     /// What decides about faults: to disarm it, and to ask at the end whether every rule fired.
     pub fn injector(&self) -> &Injector {
         &self.shared.injector
+    }
+
+    /// From now on the disk holds no more than this. What is there stays, also where it is more.
+    pub fn set_capacity(&self, capacity: Capacity) {
+        self.shared.lock().capacity = capacity;
     }
 
     /// The workload asks the engine for `id` now.

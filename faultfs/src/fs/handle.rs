@@ -16,7 +16,7 @@ use super::options::OpenOptions;
 use super::shared::{Caller, Shared, State, outcome};
 use super::storage::Storage;
 use crate::disk::Content;
-use crate::errno::{EBADF, EINVAL, EISDIR, Errno};
+use crate::errno::{EBADF, EINVAL, EISDIR, ENOSPC, Errno};
 use crate::injector::{Call, Injection};
 use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
 use crate::plan::OpKind;
@@ -46,12 +46,13 @@ struct Open {
 impl FsFile {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        state: &State,
+        state: &mut State,
         ino: Ino,
         options: OpenOptions,
         real: Option<std::fs::File>,
     ) -> FsFile {
         let is_dir = state.disk().entries(ino).is_some();
+        *state.open.entry(ino).or_default() += 1;
         let (shared, cursor) = (shared.clone(), AtomicU64::new(0));
         FsFile(Arc::new(Open { shared, ino, options, is_dir, cursor, real }))
     }
@@ -155,7 +156,15 @@ impl Open {
             return Ok(0);
         }
         let offset = self.write_offset(&state, at)?;
+        let room = state.room_for(self.ino, offset, data.len() as u64);
+        let fits = usize::try_from(room).expect("no more than was asked for");
         let OpenOptions { direct, sync, .. } = self.options;
+        if fits == 0 {
+            let op = Op::Write { ino: self.ino, offset, data: Bytes::new(data), direct, sync };
+            state.note_failed(caller, op, ENOSPC);
+            return Err(ENOSPC.into());
+        }
+        let data = &data[..fits];
         let op = Op::Write { ino: self.ino, offset, data: Bytes::new(data), direct, sync };
         let started = state.start(caller, op);
         let wrote = match (self.real.as_ref(), at) {
@@ -220,6 +229,18 @@ impl Open {
 
 fn add(position: u64, by: i64) -> io::Result<u64> {
     position.checked_add_signed(by).ok_or(EINVAL.into())
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let state = &mut *self.shared.lock();
+        if let Some(count) = state.open.get_mut(&self.ino) {
+            *count -= 1;
+            if *count == 0 {
+                state.open.remove(&self.ino);
+            }
+        }
+    }
 }
 
 impl Witness for Open {

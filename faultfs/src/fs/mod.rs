@@ -3,6 +3,7 @@
 //! [`FaultFs`] is a filesystem, in memory or on a folder; [`FaultFile`] a file of it, or anything of
 //! yours that reads and writes.
 
+mod capacity;
 mod dirs;
 mod door;
 mod faultfs;
@@ -17,6 +18,7 @@ mod path;
 mod shared;
 mod storage;
 
+pub use capacity::Capacity;
 pub use faultfs::FaultFs;
 pub use file::FaultFile;
 pub use handle::FsFile;

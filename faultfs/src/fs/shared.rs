@@ -6,11 +6,12 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+use super::capacity::Capacity;
 use super::folder::Folder;
 use super::names::Names;
 use super::path::Roots;
 use crate::disk::Disk;
-use crate::errno::Errno;
+use crate::errno::{ENOSPC, Errno};
 use crate::fault::Effect;
 use crate::injector::{Call, Injection, Injector};
 use crate::op::{Ino, Op};
@@ -35,6 +36,9 @@ pub(super) struct State {
     pub(super) recorder: Recorder,
     /// Files that were made without a name and have had none yet: only these may get a first one.
     pub(super) unnamed: BTreeSet<Ino>,
+    pub(super) capacity: Capacity,
+    /// How many open file descriptions an inode has.
+    pub(super) open: BTreeMap<Ino, u32>,
     /// How many traces were taken: an op that started before one does not end after it.
     traces_taken: u64,
     threads: HashMap<ThreadId, u32>,
@@ -53,6 +57,8 @@ impl Shared {
         let state = State {
             recorder: Recorder::new(base),
             unnamed: BTreeSet::new(),
+            capacity: Capacity::UNLIMITED,
+            open: BTreeMap::new(),
             traces_taken: 0,
             threads: HashMap::new(),
             sites: BTreeMap::new(),
@@ -92,6 +98,12 @@ impl Shared {
             Effect::Nothing(None) => None,
             Effect::Part { errno, .. } => errno,
         };
+        if let Ok(Some(op)) = &asked
+            && state.is_out_of_inodes(op)
+        {
+            state.note_failed(caller, op.clone(), ENOSPC);
+            return Err(ENOSPC.into());
+        }
         let done = match &self.folder {
             None => asked.map(|op| {
                 if let Some(op) = op {

@@ -1,8 +1,9 @@
 //! Rules as code: only faults that fit the op can be written.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
-use super::rule::{OpKind, Pattern, Rule};
+use super::rule::{OpKind, Pattern, Ratio, Rule};
 use crate::errno::Errno;
 use crate::fault::{Fault, Part};
 
@@ -84,16 +85,14 @@ pub mod on {
 #[derive(Debug)]
 #[must_use = "nothing goes wrong until a fault is named, as in `.fail(EIO)`"]
 pub struct When<O> {
-    op: Option<OpKind>,
-    path: Pattern,
-    skip: u64,
-    take: Option<u64>,
+    /// Its fault is not the one yet.
+    rule: Rule,
     kind: PhantomData<O>,
 }
 
 impl<O> When<O> {
     fn new(op: Option<OpKind>) -> Self {
-        When { op, path: Pattern::default(), skip: 0, take: None, kind: PhantomData }
+        When { rule: Rule::new(op, Pattern::default()), kind: PhantomData }
     }
 
     /// Only ops on paths that `pattern` fits; see [`Pattern`].
@@ -103,13 +102,13 @@ impl<O> When<O> {
     /// Where `pattern` is not a pattern.
     #[track_caller]
     pub fn path(mut self, pattern: &str) -> Self {
-        self.path = Pattern::new(pattern).unwrap_or_else(|e| panic!("{e}"));
+        self.rule.path = Pattern::new(pattern).unwrap_or_else(|e| panic!("{e}"));
         self
     }
 
     /// Lets the first `count` matching ops pass.
     pub fn skip(mut self, count: u64) -> Self {
-        self.skip = count;
+        self.rule.skip = count;
         self
     }
 
@@ -121,7 +120,29 @@ impl<O> When<O> {
     #[track_caller]
     pub fn take(mut self, count: u64) -> Self {
         assert!(count > 0, "`take(0)` can never fire; take at least 1, or leave the rule out");
-        self.take = Some(count);
+        self.rule.take = Some(count);
+        self
+    }
+
+    /// Counts for each path by itself: `per_file().take(1)` faults the first op on every file.
+    pub fn per_file(mut self) -> Self {
+        self.rule.per_file = true;
+        self
+    }
+
+    /// Faults an op only at the ratio of `numerator` to `denominator`, drawn from `seed`; `take` then
+    /// limits the number of faults.
+    ///
+    /// # Panics
+    ///
+    /// Where the ratio is 0 or more than 1.
+    #[track_caller]
+    pub fn sometimes(mut self, numerator: u32, denominator: u32, seed: u64) -> Self {
+        assert!(
+            0 < numerator && numerator <= denominator,
+            "the ratio {numerator}/{denominator} is not above 0 and up to 1"
+        );
+        self.rule.sometimes = Some(Ratio { numerator, denominator, seed });
         self
     }
 
@@ -136,8 +157,7 @@ impl<O> When<O> {
     }
 
     fn rule(self, fault: Fault) -> Rule {
-        let When { op, path, skip, take, kind: PhantomData } = self;
-        Rule { op, path, skip, take, optional: false, fault }
+        Rule { fault, ..self.rule }
     }
 
     #[track_caller]
@@ -172,6 +192,29 @@ impl When<on::Read> {
         self.rule(Fault::Flip(bit))
     }
 }
+
+macro_rules! at_offsets {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// Only calls that touch these bytes of the file, and whose offset is known: positional ones,
+            /// and all on files of a [`FaultFs`].
+            ///
+            /// # Panics
+            ///
+            /// Where the range is empty.
+            ///
+            /// [`FaultFs`]: crate::FaultFs
+            #[track_caller]
+            pub fn at(mut self, bytes: Range<u64>) -> Self {
+                assert!(bytes.start < bytes.end, "the range {bytes:?} is empty");
+                self.rule.at = Some((bytes.start, bytes.end));
+                self
+            }
+        }
+    )*};
+}
+
+at_offsets!(Read Write);
 
 macro_rules! lying_syncs {
     ($($kind:ident)*) => {$(

@@ -21,8 +21,11 @@
 //! Each rule counts the ops that it matches: its kind, its path, and large enough for the fault to
 //! make a difference (`short 512` does not see a write of 100 bytes). Of those it lets `skip` pass,
 //! faults the next `take` (all, where that is not given), and lets the rest pass. Every rule counts
-//! for itself; where several are due at one op, the first in the plan decides, and the op is not
+//! for itself, a rule that is `per_file` for each path; where several are due at one op, the first in the plan decides, and the op is not
 //! counted as fired for the others.
+//!
+//! With `sometimes` each op after the skipped ones is faulted at that ratio, drawn from a seed that is part
+//! of the rule, and `take` limits the faults: the same ops in the same order meet the same faults.
 //!
 //! A rule that never fired fails the run, unless it is optional: see [`Injector::finish`].
 //!
@@ -31,6 +34,11 @@
 mod builder;
 mod rule;
 mod text;
+mod words;
+
+use std::env::VarError;
+
+use crate::error::Error;
 
 pub use builder::{When, on};
 pub use rule::{OpKind, Pattern, Rule};
@@ -46,6 +54,28 @@ impl Plan {
     pub const fn new() -> Plan {
         Plan { rules: Vec::new() }
     }
+
+    /// The plan in the environment variable [`Plan::VARIABLE`], empty where that is not set: for runs
+    /// whose faults are chosen from outside.
+    ///
+    /// # Errors
+    ///
+    /// Where the variable holds no plan.
+    pub fn from_env() -> Result<Plan, Error> {
+        Plan::from_variable(std::env::var(Plan::VARIABLE))
+    }
+
+    fn from_variable(value: Result<String, VarError>) -> Result<Plan, Error> {
+        let parsed = match value {
+            Ok(text) => text.parse(),
+            Err(VarError::NotPresent) => Ok(Plan::new()),
+            Err(e) => Err(Error::new(e.to_string())),
+        };
+        parsed.map_err(|e: Error| Error::new(format!("{}: {e}", Plan::VARIABLE)))
+    }
+
+    /// `FAULTFS_PLAN`.
+    pub const VARIABLE: &str = "FAULTFS_PLAN";
 
     /// The rules in order.
     pub fn rules(&self) -> &[Rule] {
@@ -74,5 +104,20 @@ impl<const N: usize> From<[Rule; N]> for Plan {
 impl FromIterator<Rule> for Plan {
     fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Plan {
         Plan { rules: rules.into_iter().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::EIO;
+
+    #[test]
+    fn a_variable_is_no_plan_a_plan_or_an_error_that_names_it() {
+        assert_eq!(Plan::from_variable(Err(VarError::NotPresent)), Ok(Plan::new()));
+        let plan = Plan::from_variable(Ok("sync * -> fail EIO".into()));
+        assert_eq!(plan, Ok(Plan::from(on::sync().fail(EIO))));
+        let error = Plan::from_variable(Ok("snyc * -> fail EIO".into())).unwrap_err();
+        assert!(error.to_string().starts_with("FAULTFS_PLAN: plan, column 1: unknown op `snyc`"));
     }
 }

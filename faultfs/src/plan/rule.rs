@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::fault::Fault;
+use crate::injector::Call;
 
 macro_rules! op_kinds {
     ($($name:ident $word:literal $what:literal)*) => {
@@ -65,14 +66,32 @@ pub struct Rule {
     /// `None`: any kind.
     pub(super) op: Option<OpKind>,
     pub(super) path: Pattern,
+    /// First byte, and the one after the last; `None`: wherever.
+    pub(super) at: Option<(u64, u64)>,
+    pub(super) per_file: bool,
     pub(super) skip: u64,
     /// `None`: for ever.
     pub(super) take: Option<u64>,
+    pub(super) sometimes: Option<Ratio>,
     pub(super) optional: bool,
     pub(super) fault: Fault,
 }
 
+/// How often, from which seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ratio {
+    pub(crate) numerator: u32,
+    pub(crate) denominator: u32,
+    pub(crate) seed: u64,
+}
+
 impl Rule {
+    pub(super) fn new(op: Option<OpKind>, path: Pattern) -> Rule {
+        let fault = Fault::Short(1);
+        let (at, per_file, skip, take, sometimes) = (None, false, 0, None, None);
+        Rule { op, path, at, per_file, skip, take, sometimes, optional: false, fault }
+    }
+
     /// It is fine if this rule never fires.
     pub fn optional(mut self) -> Rule {
         self.optional = true;
@@ -94,17 +113,34 @@ impl Rule {
         self.op
     }
 
-    /// True where the op with the number `seen` (from 0) of those that match is one to fault.
-    pub(crate) fn is_due(&self, seen: u64) -> bool {
-        seen >= self.skip && self.take.is_none_or(|take| seen - self.skip < take)
+    /// True where each path has counts of its own.
+    pub(crate) fn is_per_file(&self) -> bool {
+        self.per_file
     }
 
-    pub(crate) fn matches(
-        &self,
-        kind: OpKind,
-        mut paths: impl Iterator<Item = impl AsRef<Path>>,
-    ) -> bool {
-        self.op.is_none_or(|op| op == kind) && paths.any(|path| self.path.matches(path.as_ref()))
+    pub(crate) fn sometimes(&self) -> Option<Ratio> {
+        self.sometimes
+    }
+
+    /// True where an op is one to fault of which `seen` have matched before, and `due` of them were to
+    /// be faulted.
+    pub(crate) fn is_due(&self, seen: u64, due: u64) -> bool {
+        seen >= self.skip && self.take.is_none_or(|take| due < take)
+    }
+
+    /// True where the rule counts this call.
+    pub(crate) fn matches(&self, call: &Call<'_>) -> bool {
+        let mut paths = [Some(call.path), call.other].into_iter().flatten();
+        self.op.is_none_or(|op| op == call.kind)
+            && self.fault.changes(call.offset, call.len)
+            && self.is_in_range(call)
+            && paths.any(|path| self.path.matches(path))
+    }
+
+    fn is_in_range(&self, call: &Call<'_>) -> bool {
+        let Some((first, end)) = self.at else { return true };
+        let touches = |offset: u64| offset < end && offset.saturating_add(call.len) > first;
+        call.offset.is_some_and(touches)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! plan  = rule { (";" | newline) rule }
-//! rule  = op pattern { "skip" count | "take" count | "optional" } "->" fault
+//! rule  = op pattern { when } "->" fault
+//! when  = "at" first ".." end | "per-file" | "skip" count | "take" count
+//!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
 //!       | "torn" count ("bytes" | "sectors" | "pages") errno | "lie" | "flip" bit
 //! ```
@@ -14,7 +16,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Plan;
-use super::rule::{OpKind, Pattern, Rule};
+use super::rule::{OpKind, Pattern, Ratio, Rule};
+use super::words::{Word, WordKind, Words, is_plain};
 use crate::errno::Errno;
 use crate::error::{Error, closest};
 use crate::fault::{Fault, Part};
@@ -37,11 +40,20 @@ impl fmt::Display for Rule {
             true => write!(f, " {pattern}")?,
             false => write!(f, " {pattern:?}")?,
         }
+        if let Some((first, end)) = self.at {
+            write!(f, " at {first}..{end}")?;
+        }
+        if self.per_file {
+            f.write_str(" per-file")?;
+        }
         if self.skip > 0 {
             write!(f, " skip {}", self.skip)?;
         }
         if let Some(take) = self.take {
             write!(f, " take {take}")?;
+        }
+        if let Some(Ratio { numerator, denominator, seed }) = self.sometimes {
+            write!(f, " sometimes {numerator}/{denominator} seed {seed}")?;
         }
         if self.optional {
             f.write_str(" optional")?;
@@ -117,25 +129,16 @@ fn menu(op: Option<OpKind>) -> &'static [&'static str] {
 
 fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
     let op = op(words)?;
-    let path = pattern(words)?;
-    let mut rule = Rule { op, path, skip: 0, take: None, optional: false, fault: Fault::Short(1) };
+    let mut rule = Rule::new(op, pattern(words)?);
     let mut given = Vec::new();
     loop {
         let word = words.next()?;
-        if word.kind == WordKind::Arrow {
-            break;
-        }
-        if word.kind == WordKind::Plain && given.contains(&word.text) {
-            return words.fail(&word, format!("`{}` is said twice; leave one out", word.text));
-        }
-        match (word.kind, &*word.text) {
-            (WordKind::Plain, "skip") => rule.skip = number(words, 0)?,
-            (WordKind::Plain, "take") => rule.take = Some(number(words, 1)?),
-            (WordKind::Plain, "optional") => rule.optional = true,
-            _ => {
-                let mend = "write `skip N`, `take N`, `optional`, or `->` and the fault";
-                return words.fail(&word, format!("{}; {mend}", word.unexpected()));
+        match word.kind {
+            WordKind::Arrow => break,
+            WordKind::Plain if given.contains(&word.text) => {
+                return words.fail(&word, format!("`{}` is said twice; leave one out", word.text));
             }
+            _ => when(words, &word, &mut rule)?,
         }
         given.push(word.text);
     }
@@ -145,6 +148,69 @@ fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
         WordKind::Separator | WordKind::End => Ok(rule),
         _ => words.fail(&end, format!("{}; separate rules with `;`", end.unexpected())),
     }
+}
+
+/// One condition, of which `word` is the first word.
+fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error> {
+    match (word.kind, &*word.text) {
+        (WordKind::Plain, "skip") => rule.skip = number(words, 0)?,
+        (WordKind::Plain, "take") => rule.take = Some(number(words, 1)?),
+        (WordKind::Plain, "per-file") => rule.per_file = true,
+        (WordKind::Plain, "optional") => rule.optional = true,
+        (WordKind::Plain, "sometimes") => rule.sometimes = Some(ratio(words)?),
+        (WordKind::Plain, "at") => match rule.op {
+            Some(OpKind::Read | OpKind::Write) => rule.at = Some(range(words)?),
+            _ => {
+                let message = "only `read` and `write` have an offset; leave `at` out";
+                return words.fail(word, message.into());
+            }
+        },
+        _ => {
+            let mend = "write `skip N`, `take N`, `at N..M`, `per-file`, `sometimes N/M`, \
+                        `optional`, or `->` and the fault";
+            return words.fail(word, format!("{}; {mend}", word.unexpected()));
+        }
+    }
+    Ok(())
+}
+
+/// `4096..8192`.
+fn range(words: &mut Words<'_>) -> Result<(u64, u64), Error> {
+    let word = words.next()?;
+    let parsed = word
+        .text
+        .split_once("..")
+        .and_then(|(first, end)| Some((first.parse::<u64>().ok()?, end.parse::<u64>().ok()?)));
+    match parsed {
+        Some((first, end)) if first < end => Ok((first, end)),
+        _ => {
+            let mend = "write the first byte and the one after the last, such as `0..4096`";
+            words.fail(&word, format!("{}; {mend}", word.unexpected()))
+        }
+    }
+}
+
+/// `1/64 seed 7`; the seed is 0 where it is not said.
+fn ratio(words: &mut Words<'_>) -> Result<Ratio, Error> {
+    let word = words.next()?;
+    let parsed = word.text.split_once('/').and_then(|(numerator, denominator)| {
+        Some((numerator.parse::<u32>().ok()?, denominator.parse::<u32>().ok()?))
+    });
+    let (numerator, denominator) = match parsed {
+        Some((numerator, denominator)) if 0 < numerator && numerator <= denominator => {
+            (numerator, denominator)
+        }
+        _ => {
+            let mend = "write a ratio up to 1, such as `1/64`";
+            return words.fail(&word, format!("{}; {mend}", word.unexpected()));
+        }
+    };
+    let mut seed = 0;
+    if words.peek()?.text == "seed" {
+        words.next()?;
+        seed = number(words, 0)?;
+    }
+    Ok(Ratio { numerator, denominator, seed })
 }
 
 fn op(words: &mut Words<'_>) -> Result<Option<OpKind>, Error> {
@@ -236,138 +302,6 @@ fn number(words: &mut Words<'_>, min: u64) -> Result<u64, Error> {
     }
 }
 
-/// True where a pattern can stand without quotes.
-fn is_plain(pattern: &str) -> bool {
-    pattern != "->" && !pattern.contains(|c: char| c.is_whitespace() || "\";#".contains(c))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum WordKind {
-    Plain,
-    Quoted,
-    Arrow,
-    Separator,
-    End,
-}
-
-/// A word of a plan and where it starts, in bytes.
-#[derive(Clone, Debug)]
-struct Word {
-    kind: WordKind,
-    text: String,
-    start: usize,
-}
-
-impl Word {
-    fn unexpected(&self) -> String {
-        match self.kind {
-            WordKind::End => "the plan ends here".into(),
-            WordKind::Separator => "the rule ends here".into(),
-            _ => format!("unexpected `{}`", self.text),
-        }
-    }
-}
-
-/// The words of a plan, one after the other.
-struct Words<'a> {
-    text: &'a str,
-    position: usize,
-}
-
-impl<'a> Words<'a> {
-    fn new(text: &'a str) -> Self {
-        Words { text, position: 0 }
-    }
-
-    fn peek(&self) -> Result<Word, Error> {
-        Words { ..*self }.next()
-    }
-
-    fn next(&mut self) -> Result<Word, Error> {
-        self.skip_blanks();
-        let start = self.position;
-        let rest = &self.text[start..];
-        let (kind, len) = match rest.chars().next() {
-            None => (WordKind::End, 0),
-            Some(';' | '\n') => (WordKind::Separator, 1),
-            Some('"') => return self.quoted(),
-            Some(_) => {
-                let end = |c: char| c.is_whitespace() || "\";#".contains(c);
-                let len = rest.find(end).unwrap_or(rest.len());
-                (if &rest[..len] == "->" { WordKind::Arrow } else { WordKind::Plain }, len)
-            }
-        };
-        self.position += len;
-        Ok(Word { kind, text: rest[..len].to_owned(), start })
-    }
-
-    /// Blanks and comments; the end of a line separates rules, so it stays.
-    fn skip_blanks(&mut self) {
-        let mut rest = self.text[self.position..].trim_start_matches(is_blank);
-        if rest.starts_with('#') {
-            rest = rest.find('\n').map_or("", |end| &rest[end..]);
-        }
-        self.position = self.text.len() - rest.len();
-    }
-
-    /// A string in quotes, with the escapes that `{:?}` writes.
-    fn quoted(&mut self) -> Result<Word, Error> {
-        let start = self.position;
-        let mut text = String::new();
-        let mut chars = self.text[start + 1..].char_indices();
-        while let Some((at, c)) = chars.next() {
-            let escaped = match c {
-                '"' => {
-                    self.position = start + 1 + at + 1;
-                    return Ok(Word { kind: WordKind::Quoted, text, start });
-                }
-                '\\' => unescape(&mut chars),
-                _ => Some(c),
-            };
-            match escaped {
-                Some(c) => text.push(c),
-                None => {
-                    let here = Word { kind: WordKind::Plain, text, start: start + 1 + at };
-                    return self.fail(&here, "unknown escape; write `\\\\` for a backslash".into());
-                }
-            }
-        }
-        let here = Word { kind: WordKind::Plain, text, start };
-        self.fail(&here, "a quote that does not end; close it with `\"`".into())
-    }
-
-    fn fail<T>(&self, word: &Word, message: String) -> Result<T, Error> {
-        let before = &self.text[..word.start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before[line_start..].chars().count() + 1;
-        let place = match before.matches('\n').count() {
-            0 if !self.text.trim_end().contains('\n') => format!("column {column}"),
-            line => format!("line {}, column {column}", line + 1),
-        };
-        Err(Error::new(format!("plan, {place}: {message}")))
-    }
-}
-
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() && c != '\n'
-}
-
-/// What follows a backslash.
-fn unescape(chars: &mut std::str::CharIndices<'_>) -> Option<char> {
-    Some(match chars.next()?.1 {
-        'n' => '\n',
-        'r' => '\r',
-        't' => '\t',
-        '0' => '\0',
-        c @ ('"' | '\\' | '\'') => c,
-        'u' => {
-            let hex: String = chars.map(|(_, c)| c).take_while(|c| *c != '}').collect();
-            char::from_u32(u32::from_str_radix(hex.strip_prefix('{')?, 16).ok()?)?
-        }
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +331,14 @@ mod tests {
             (
                 on::open().path("a b\"\\\n\u{1}é;#").fail(EIO),
                 r#"open "a b\"\\\n\u{1}é;#" -> fail EIO"#,
+            ),
+            (
+                on::write().path("db").at(4096..8192).per_file().skip(1).fail(EIO),
+                "write db at 4096..8192 per-file skip 1 -> fail EIO",
+            ),
+            (
+                on::read().take(2).sometimes(1, 64, 7).short(1),
+                "read * take 2 sometimes 1/64 seed 7 -> short 1",
             ),
             (on::open().path("->").fail(EIO), r#"open "->" -> fail EIO"#),
             (on::open().path("skip").fail(EIO), "open skip -> fail EIO"),
@@ -455,11 +397,11 @@ mod tests {
                 "column 13: unexpected `0`; write a whole number from 1 on",
             ),
             ("sync * skip 1 skip 2 -> fail EIO", "column 15: `skip` is said twice; leave one out"),
-            ("sync * nth 3 -> fail EIO", "column 8: unexpected `nth`; write `skip N`, `take N`, "),
             (
-                "sync * fail EIO",
-                "column 8: unexpected `fail`; write `skip N`, `take N`, `optional`, or `->`",
+                "sync * nth 3 -> fail EIO",
+                "column 8: unexpected `nth`; write `skip N`, `take N`, `at N..M`, ",
             ),
+            ("sync * fail EIO", "column 8: unexpected `fail`; write `skip N`, `take N`, `at N..M`"),
             (
                 "sync * -> short 5",
                 "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, lie",
