@@ -80,6 +80,9 @@ impl Content {
 
     /// Writes `data` at `offset` and extends the size where it must.
     pub(crate) fn write_at(&mut self, data: &[u8], offset: u64) {
+        if data.is_empty() {
+            return; // write(2) of nothing leaves the size, wherever it is asked for.
+        }
         for (page, at, range) in page_spans(offset, data.len() as u64) {
             self.patch(page, at, &data[range]);
         }

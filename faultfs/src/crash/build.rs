@@ -22,17 +22,20 @@ pub(crate) fn build(model: &Model, moment: &Moment, tape: &Tape) -> Option<Disk>
         if !lost.contains(id) {
             part.apply(&mut disk);
         }
-        if let Part::Page(patch) = part {
-            files.insert(patch.ino);
-        }
+        files.extend(part.file());
     }
     for choice in &tape.0 {
         match choice {
             Choice::Stale(id) => stale(model, &mut disk, *id, &lost)?,
             Choice::Torn { newer, older, sectors } => {
-                let page = page_of(model, *newer)?;
+                let Part::Page(patch) = &model.micros.all.get(*newer as usize)?.part else {
+                    return None;
+                };
                 let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
-                disk.content_mut(page.0)?.put_page(page.1, image);
+                let content = disk.content_mut(patch.ino)?;
+                let mut bytes = content.page(patch.page);
+                copy_sectors(&image, &mut bytes, patch.versions());
+                content.put_page(patch.page, bytes);
             }
             _ => {}
         }
@@ -50,7 +53,8 @@ pub(crate) fn lost(model: &Model, moment: &Moment, tape: &Tape) -> Option<BTreeS
         let before = ids.len();
         match *choice {
             Choice::LoseAll => ids.extend(&moment.window),
-            Choice::Lose(id) | Choice::Stale(id) | Choice::Torn { newer: id, .. } => ids.push(id),
+            Choice::Lose(id) | Choice::Stale(id) => ids.push(id),
+            Choice::Torn { newer, older, .. } => ids.extend(chain(model, moment, newer, older)?),
             Choice::LoseOp { op, from } => {
                 let range = model.micros.of_op.get(op)?;
                 ids.extend(range.clone().skip(from as usize));
@@ -90,11 +94,20 @@ fn stale(model: &Model, disk: &mut Disk, id: u32, lost: &BTreeSet<u32>) -> Optio
         return None;
     }
     let content = disk.content_mut(patch.ino)?;
-    content.put_page(patch.page, stale_bytes(patch.ino, patch.page));
+    let mut bytes = content.page(patch.page);
+    copy_sectors(&stale_bytes(patch.ino, patch.page), &mut bytes, patch.versions());
+    content.put_page(patch.page, bytes);
     Some(())
 }
 
-/// What a page holds on which two of its versions met.
+fn copy_sectors(from: &PageBytes, to: &mut PageBytes, sectors: u8) {
+    for sector in (0..8).filter(|sector| sectors & (1 << sector) != 0) {
+        let range = sector * SECTOR as usize..(sector + 1) * SECTOR as usize;
+        to[range.clone()].copy_from_slice(&from[range]);
+    }
+}
+
+/// What a page holds on which two of its versions met: the newer one, and what else of it was kept.
 pub(crate) fn torn(
     model: &Model,
     moment: &Moment,
@@ -103,68 +116,75 @@ pub(crate) fn torn(
     older: Older,
     sectors: u8,
 ) -> Option<PageBytes> {
-    let page = page_of(model, newer)?;
-    let needs = &model.order.needs[newer as usize];
-    if !model.profile.torn_pages || needs.iter().any(|id| lost.contains(id)) {
+    let chain = chain(model, moment, newer, older)?;
+    let part = |id: u32| &model.micros.all[id as usize].part;
+    let Part::Page(patch) = part(newer) else { return None };
+    let page = (patch.ino, patch.page);
+    // All else that the newer version stands on is there.
+    let mut needs = chain.iter().flat_map(|id| &model.order.needs[*id as usize]);
+    let tears = model.profile.torn_pages && !patch.unmaps();
+    if !tears || needs.any(|id| lost.contains(id) && !chain.contains(id)) {
         return None;
     }
-    let older = match older {
-        Older::Durable => version(model, moment, lost, page, newer, None),
-        Older::Version(id) if id < newer && !lost.contains(&id) && page_of(model, id)? == page => {
-            version(model, moment, lost, page, newer, Some(id))
+    let mut image = moment.durable.content(page.0)?.page(page.1);
+    let kept = moment.versions(model, page).filter(|id| !lost.contains(id));
+    kept.for_each(|id| apply(part(id), page.1, &mut image));
+    let mut whole = image;
+    chain.iter().for_each(|id| apply(part(*id), page.1, &mut whole));
+    if older == Older::Stale {
+        let exposed = |id: &u32| match part(*id) {
+            Part::Page(patch) => patch.exposed_by.is_some_and(|step| !lost.contains(&step)),
+            _ => false,
+        };
+        if !model.profile.stale_bytes || !chain.iter().any(exposed) {
+            return None;
         }
-        Older::Version(_) => return None,
-        Older::Stale => {
-            let Part::Page(patch) = &model.micros.all[newer as usize].part else { return None };
-            let exposed = patch.exposed_by.is_some_and(|step| !lost.contains(&step));
-            (model.profile.stale_bytes && exposed).then(|| stale_bytes(page.0, page.1))?
-        }
-    };
-    let mut image = older;
-    let mut whole = version(model, moment, lost, page, newer, newer.checked_sub(1));
-    apply(&model.micros.all[newer as usize].part, page.1, &mut whole);
-    for sector in (0..8).filter(|sector| sectors & (1 << sector) != 0) {
-        let range = sector * SECTOR as usize..(sector + 1) * SECTOR as usize;
-        image[range.clone()].copy_from_slice(&whole[range]);
+        copy_sectors(&stale_bytes(page.0, page.1), &mut image, patch.versions());
     }
+    // Sectors of which a direct write makes no version hold what they held.
+    copy_sectors(&whole, &mut image, patch.versions() & sectors);
     Some(image)
 }
 
-/// A page with the kept changes up to and with `last`, none for `None`, as `newer` found it: what was cut
-/// off before `newer` is gone from every older version too.
-fn version(
-    model: &Model,
-    moment: &Moment,
-    lost: &BTreeSet<u32>,
-    page: (Ino, u64),
-    newer: u32,
-    last: Option<u32>,
-) -> PageBytes {
-    let content = moment.durable.content(page.0).expect("a torn inode is a file");
-    let mut bytes = content.page(page.1);
-    let kept = moment.versions(model, page).filter(|id| *id < newer && !lost.contains(id));
-    for id in kept {
-        let part = &model.micros.all[id as usize].part;
-        if matches!(part, Part::Len { .. }) || last.is_some_and(|last| id <= last) {
-            apply(part, page.1, &mut bytes);
-        }
-    }
-    bytes
+/// The version under a lost change: the last of its page that was kept.
+pub(crate) fn kept_under(model: &Model, moment: &Moment, lost: &BTreeSet<u32>, id: u32) -> Older {
+    let Some(page) = page_of(model, id) else { return Older::Durable };
+    let earlier = moment.versions(model, page).take_while(|version| *version < id);
+    let kept = earlier.filter(|v| !lost.contains(v) && page_of(model, *v) == Some(page));
+    kept.last().map_or(Older::Durable, Older::Version)
 }
 
+/// The versions of a page by which `newer` differs from `older`, with `newer`: none of them was written
+/// whole. They go back to the page's last cut, and to `older` where that is one of them.
+fn chain(model: &Model, moment: &Moment, newer: u32, older: Older) -> Option<BTreeSet<u32>> {
+    let page = page_of(model, newer)?;
+    let from = match older {
+        Older::Version(id) if id < newer && page_of(model, id)? == page => id + 1,
+        Older::Version(_) => return None,
+        Older::Durable | Older::Stale => 0,
+    };
+    let mut chain = BTreeSet::new();
+    let mut todo = vec![newer];
+    while let Some(id) = todo.pop() {
+        let open = moment.window.binary_search(&id).is_ok();
+        if open && id >= from && page_of(model, id) == Some(page) && chain.insert(id) {
+            todo.extend(&model.order.needs[id as usize]);
+        }
+    }
+    Some(chain)
+}
+
+/// Changes the bytes of a page as the micro-op does, which is one of the page's history.
 fn apply(part: &Part, page: u64, bytes: &mut PageBytes) {
     match part {
         Part::Page(patch) => patch.apply(bytes),
-        Part::Len { len, .. } => {
-            let from = len.saturating_sub(page * PAGE).min(PAGE);
-            bytes[from as usize..].fill(0);
-        }
-        Part::Slots(_) | Part::Mode { .. } => {}
+        Part::Len { len, .. } if len.div_ceil(PAGE) <= page => bytes.fill(0),
+        Part::Len { .. } | Part::Slots(_) | Part::Mode { .. } => {}
     }
 }
 
 /// What the device held before: never zeros, never text, and the same on every machine.
-fn stale_bytes(ino: Ino, page: u64) -> PageBytes {
+pub(crate) fn stale_bytes(ino: Ino, page: u64) -> PageBytes {
     let mut bytes = [0; PAGE as usize];
     for (index, chunk) in bytes.chunks_exact_mut(16).enumerate() {
         let mut seed = [0; 20];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bounded::mixes;
-use super::build::build;
+use super::build::{self, build, kept_under};
 use super::tape::{Choice, Older, Tape};
 use crate::disk::Disk;
 use crate::model::{Model, Moment, Part};
@@ -34,6 +34,8 @@ fn losses(model: &Model, moment: &Moment) -> Vec<BTreeSet<u32>> {
         }
         out = next;
     }
+    let closed = |lost: &BTreeSet<u32>| moment.closed_upward(model, lost.iter().copied()) == *lost;
+    out.retain(closed);
     out
 }
 
@@ -67,11 +69,24 @@ fn spoilt(
         out.push(Choice::Stale(id));
     }
     if first && model.profile.torn_pages {
-        let kept = moment.versions(model, (patch.ino, patch.page));
-        let kept = kept.filter(|v| *v < id && !lost.contains(v)).map(Older::Version);
-        let olders =
-            [Older::Durable].into_iter().chain(exposed.then_some(Older::Stale)).chain(kept);
-        out.extend(olders.flat_map(|older| mixes(model, moment, id, older)));
+        // The page is as it was kept, or was never written; the write-back of any later version of it
+        // was cut short, up to where its file was cut.
+        let versions: Vec<u32> = moment.versions(model, (patch.ino, patch.page)).collect();
+        let is_page = |id: &u32| matches!(model.micros.all[*id as usize].part, Part::Page(_));
+        let older = kept_under(model, moment, lost, id);
+        let newer = versions.iter().skip_while(|v| **v < id).take_while(|v| is_page(v));
+        let newer = newer.filter(|v| lost.contains(v));
+        let pairs = newer.flat_map(|&newer| [(newer, older), (newer, Older::Stale)]);
+        let mixed = pairs.flat_map(|(newer, older)| mixes(model, moment, newer, older));
+        out.extend(mixed.filter(|choice| fits(model, moment, lost, id, choice)));
     }
     out
+}
+
+/// True where a torn page loses `id` and nothing but what is lost, and may look so beside it.
+fn fits(model: &Model, moment: &Moment, lost: &BTreeSet<u32>, id: u32, choice: &Choice) -> bool {
+    let Choice::Torn { newer, older, sectors } = *choice else { return false };
+    let own = build::lost(model, moment, &Tape(vec![*choice]));
+    own.is_some_and(|own| own.contains(&id) && own.is_subset(lost))
+        && build::torn(model, moment, lost, newer, older, sectors).is_some()
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bounded::mixes;
-use super::build::build;
-use super::tape::{Choice, Older, Tape, Token};
+use super::build::{build, kept_under};
+use super::tape::{Choice, Tape, Token};
 use crate::disk::Disk;
 use crate::explore::trace_id;
 use crate::fs::FaultFs;
@@ -92,7 +92,7 @@ fn spoilt(model: &Model, moment: &Moment, id: u32, lost: &BTreeSet<u32>) -> Vec<
         out.push(Choice::Stale(id));
     }
     if model.profile.torn_pages {
-        out.extend(mixes(model, moment, id, Older::Durable));
+        out.extend(mixes(model, moment, id, kept_under(model, moment, lost, id)));
     }
     out
 }

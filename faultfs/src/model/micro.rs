@@ -1,8 +1,10 @@
 //! Micro-ops: the pieces of an op that a crash keeps or loses on their own.
 //!
 //! A write is one micro-op for each page that it touches and, where it makes the file longer, one size
-//! step after each such page (ALICE table 3(d): sizes grow in steps of at most 4 KiB, aligned). All else
-//! is one micro-op: a rename changes both of its slots in one.
+//! step after each such page (ALICE table 3(d): sizes grow in steps of at most 4 KiB, aligned). A smaller
+//! size is one micro-op, and the zeros behind it in its last page another: the size is metadata, the
+//! page is written back like any other. All else is one micro-op: a rename changes both of its slots in
+//! one.
 
 use std::ops::Range;
 
@@ -23,7 +25,7 @@ pub(crate) struct Micro {
 pub(crate) enum Part {
     /// Bytes of one page.
     Page(PagePatch),
-    /// The size of a file. With `cut`, it is smaller than before and empties what lies past it.
+    /// The size of a file. With `cut`, it is smaller than before and frees the pages past it.
     Len { ino: Ino, len: u64, cut: bool },
     /// Directory entries, all of them or none.
     Slots(Vec<(Slot, Option<Ino>)>),
@@ -44,6 +46,8 @@ pub(crate) struct PagePatch {
     pub(crate) direct: bool,
     /// The page lay wholly past the end of the file, and this size step exposes it.
     pub(crate) exposed_by: Option<u32>,
+    /// The zeros behind a smaller size.
+    pub(crate) tail: bool,
 }
 
 impl PagePatch {
@@ -52,6 +56,17 @@ impl PagePatch {
         let first = self.at / SECTOR as usize;
         let last = (self.at + self.len - 1) / SECTOR as usize;
         (first..=last).fold(0, |mask, sector| mask | 1 << sector)
+    }
+
+    /// The sectors of which the patch makes a version: those that it covers where it goes past the page
+    /// cache, else the whole page.
+    pub(crate) fn versions(&self) -> u8 {
+        if self.direct { self.sectors() } else { u8::MAX }
+    }
+
+    /// True where the page loses its block: a change of the mapping, which no device tears.
+    pub(crate) fn unmaps(&self) -> bool {
+        self.source.is_none() && self.len == PAGE as usize
     }
 
     /// Changes `bytes`, the page's content so far.
@@ -77,7 +92,7 @@ impl Part {
             Part::Len { ino, len, cut } => {
                 let content = disk.content_mut(*ino).expect("a sized inode is a file");
                 if *cut {
-                    content.cut(*len);
+                    content.cut(len.next_multiple_of(PAGE));
                 }
                 content.set_len_only(*len);
             }
@@ -89,6 +104,14 @@ impl Part {
                     inode.mode = *mode;
                 }
             }
+        }
+    }
+
+    /// The file whose data or size changes.
+    pub(crate) fn file(&self) -> Option<Ino> {
+        match self {
+            Part::Page(PagePatch { ino, .. }) | Part::Len { ino, .. } => Some(*ino),
+            Part::Slots(_) | Part::Mode { .. } => None,
         }
     }
 
@@ -176,12 +199,13 @@ impl Cut {
                 self.pages(*ino, *offset, len, Some(data), false, false);
             }
             Op::Zero { ino, offset, len } => {
-                let len = self.within(*ino, *offset, *len);
+                // Past the end the rest of the last page counts: it decides whether the block goes.
+                let beyond = self.len(*ino).next_multiple_of(PAGE) - self.len(*ino);
+                let below = self.within(*ino, *offset, u64::MAX);
+                let len = if below == 0 { 0 } else { (*len).min(below + beyond) };
                 self.pages(*ino, *offset, len, None, false, false);
             }
-            Op::SetLen { ino, len } if *len != self.len(*ino) => {
-                self.push(Part::Len { ino: *ino, len: *len, cut: *len < self.len(*ino) });
-            }
+            Op::SetLen { ino, len } if *len != self.len(*ino) => self.set_len(*ino, *len),
             Op::SetMode { ino, mode } => self.push(Part::Mode { ino: *ino, mode: *mode }),
             Op::SetLen { .. }
             | Op::Sync { .. }
@@ -202,6 +226,24 @@ impl Cut {
         }
         let left = other.filter(|_| exchange);
         self.push(Part::Slots(vec![(from.clone(), left), (to.clone(), Some(moved))]));
+    }
+
+    fn set_len(&mut self, ino: Ino, len: u64) {
+        let cut = len < self.len(ino);
+        self.push(Part::Len { ino, len, cut });
+        let (page, at) = (len / PAGE, (len % PAGE) as usize);
+        if cut && at > 0 {
+            self.push(Part::Page(PagePatch {
+                ino,
+                page,
+                at,
+                len: PAGE as usize - at,
+                source: None,
+                direct: false,
+                exposed_by: None,
+                tail: true,
+            }));
+        }
     }
 
     fn pages(
@@ -225,6 +267,7 @@ impl Cut {
                 source: data.map(|d| (d.clone(), range.start)),
                 direct,
                 exposed_by: (longer && page * PAGE >= old_len).then(|| self.next() + 1),
+                tail: false,
             };
             self.push(Part::Page(patch));
             if longer {

@@ -17,7 +17,7 @@ pub(crate) struct Moment {
     pub(crate) window: Vec<u32>,
     /// What is certainly on the disk. Data may lie past a size here; see [`Moment::past_len`].
     pub(crate) durable: Disk,
-    /// Files whose durable data lies past their durable size.
+    /// Files whose durable data may lie past their durable size.
     pub(crate) past_len: BTreeSet<Ino>,
     /// What the workload had said.
     pub(crate) marks: Marks,
@@ -103,8 +103,9 @@ impl<'a> Moments<'a> {
         self.in_flight.insert(index);
         self.newest = Some(index);
         self.now.window.extend(self.model.micros.of_op[index].clone());
-        // A sync under way tears pages: it changes no disk of its own, but which ones are looked at.
-        !self.model.micros.of_op[index].is_empty() || record.op.is_sync()
+        // Write-back under way tears pages: it changes no disk of its own, but which ones are looked at.
+        let writes_back = record.op.is_sync() || matches!(record.op, Op::StartWriteback { .. });
+        !self.model.micros.of_op[index].is_empty() || writes_back
     }
 
     fn end(&mut self, index: usize) -> bool {
@@ -186,20 +187,17 @@ impl<'a> Moments<'a> {
 
     /// Makes the covered micro-ops durable, and all that they need. True where that changed anything.
     fn force(&mut self, covered: BTreeSet<u32>) -> bool {
-        let open: BTreeSet<u32> = self.now.window.iter().copied().collect();
         let mut forced = BTreeSet::new();
         let mut todo: Vec<u32> = covered.into_iter().collect();
         while let Some(id) = todo.pop() {
-            if open.contains(&id) && forced.insert(id) {
+            if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
                 todo.extend(&self.model.order.needs[id as usize]);
             }
         }
         for &id in &forced {
             let part = &self.model.micros.all[id as usize].part;
             part.apply(&mut self.now.durable);
-            if let Part::Page(patch) = part {
-                self.now.past_len.insert(patch.ino);
-            }
+            self.now.past_len.extend(part.file());
         }
         self.now.window.retain(|id| !forced.contains(id));
         !forced.is_empty()
@@ -213,8 +211,12 @@ impl Moment {
         model: &'a Model,
         page: (Ino, u64),
     ) -> impl Iterator<Item = u32> + 'a {
-        let history = model.order.history.get(&page).into_iter().flatten().copied();
-        history.filter(|id| self.window.binary_search(id).is_ok())
+        let history = model.order.history.get(&page).map_or(&[][..], |ids| ids);
+        let open = self
+            .window
+            .first()
+            .map_or(history.len(), |first| history.partition_point(|id| id < first));
+        history[open..].iter().copied().filter(|id| self.window.binary_search(id).is_ok())
     }
 
     /// Those of `ids` that lie in the window, and all in the window that need one of them, directly or

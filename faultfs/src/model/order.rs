@@ -1,13 +1,14 @@
 //! The order in which micro-ops may become durable: for each the earlier ones without which it cannot
 //! be on a disk.
 //!
-//! Under every profile: versions of a page, of a size, of a slot, of a mode follow each other. The rest
-//! are switches of the profile.
+//! Under every profile: versions of a page, of a size, of a slot, of a mode follow each other, and no
+//! directory is lost with what was moved into it or out of it. The rest are switches of the profile.
 
 use std::collections::BTreeMap;
 
 use super::Profile;
 use super::micro::{Micros, Part};
+use crate::disk::Disk;
 use crate::op::{Ino, PAGE, Slot};
 use crate::trace::{Stamp, Trace};
 
@@ -15,10 +16,11 @@ use crate::trace::{Stamp, Trace};
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) needs: Vec<Vec<u32>>,
+    /// What is lost with it: the reverse of `needs`, and the page of a size step where they are one.
     pub(crate) needed_by: Vec<Vec<u32>>,
     /// The micro-ops that change a page, cuts of the file included.
     pub(crate) history: BTreeMap<(Ino, u64), Vec<u32>>,
-    /// The micro-op that gave an inode its first name.
+    /// The micro-op that gave an inode of the run its first name, and the directory of that name.
     pub(crate) creation: BTreeMap<Ino, (u32, Ino)>,
 }
 
@@ -26,6 +28,8 @@ impl Order {
     pub(crate) fn of(trace: &Trace, micros: &Micros, profile: &Profile) -> Self {
         let mut build = Build {
             profile,
+            base: &trace.base,
+            blank: &micros.blank,
             needs: vec![Vec::new(); micros.all.len()],
             history: BTreeMap::new(),
             creation: BTreeMap::new(),
@@ -34,6 +38,9 @@ impl Order {
             len_tip: BTreeMap::new(),
             slot_tip: BTreeMap::new(),
             mode_tip: BTreeMap::new(),
+            tails: BTreeMap::new(),
+            names: BTreeMap::new(),
+            dir_move: None,
         };
         for (id, micro) in (0u32..).zip(&micros.all) {
             build.versions(id, &micro.part);
@@ -45,12 +52,28 @@ impl Order {
             needs.dedup();
             needs.iter().for_each(|&need| needed_by[need as usize].push(id));
         }
+        if profile.total_order {
+            // The journal takes a page and the size that it brings in one handle.
+            steps(micros).for_each(|id| needed_by[id as usize].push(id - 1));
+        }
         Order { needs: build.needs, needed_by, history: build.history, creation: build.creation }
     }
 }
 
+/// The size steps of writes; the page that each belongs to comes just before it.
+fn steps(micros: &Micros) -> impl Iterator<Item = u32> + '_ {
+    let pairs = (1u32..).zip(micros.all.windows(2));
+    let steps = pairs.filter(|(_, pair)| {
+        pair[0].op == pair[1].op
+            && matches!((&pair[0].part, &pair[1].part), (Part::Page(_), Part::Len { .. }))
+    });
+    steps.map(|(id, _)| id)
+}
+
 struct Build<'a> {
     profile: &'a Profile,
+    base: &'a Disk,
+    blank: &'a Disk,
     needs: Vec<Vec<u32>>,
     history: BTreeMap<(Ino, u64), Vec<u32>>,
     creation: BTreeMap<Ino, (u32, Ino)>,
@@ -61,6 +84,12 @@ struct Build<'a> {
     len_tip: BTreeMap<Ino, u32>,
     slot_tip: BTreeMap<Slot, u32>,
     mode_tip: BTreeMap<Ino, u32>,
+    /// The newest zeros behind a smaller size of each file.
+    tails: BTreeMap<Ino, u32>,
+    /// The slots that the run has changed so far.
+    names: BTreeMap<Slot, Option<Ino>>,
+    /// The newest rename of a directory.
+    dir_move: Option<u32>,
 }
 
 impl Build<'_> {
@@ -68,13 +97,19 @@ impl Build<'_> {
     fn versions(&mut self, id: u32, part: &Part) {
         match part {
             Part::Page(patch) => {
-                let sectors = if patch.direct { patch.sectors() } else { u8::MAX };
-                self.page_version(id, (patch.ino, patch.page), sectors);
+                self.page_version(id, (patch.ino, patch.page), patch.versions());
+                if patch.tail {
+                    self.tails.insert(patch.ino, id);
+                }
             }
             Part::Len { ino, len, cut } => {
                 self.needs[id as usize].extend(self.len_tip.insert(*ino, id));
+                if !*cut && !self.profile.stale_bytes {
+                    // Else what was cut off would come back with the larger size.
+                    self.needs[id as usize].extend(self.tails.get(ino));
+                }
                 if *cut {
-                    let first = len / PAGE;
+                    let first = len.div_ceil(PAGE);
                     let beyond = self.page_tips.range((*ino, first)..=(*ino, u64::MAX));
                     let beyond: Vec<_> = beyond.map(|(page, _)| *page).collect();
                     beyond.into_iter().for_each(|page| self.page_version(id, page, u8::MAX));
@@ -82,17 +117,51 @@ impl Build<'_> {
                 }
             }
             Part::Slots(changes) => {
+                self.directories(id, changes);
                 for (slot, ino) in changes {
                     self.needs[id as usize].extend(self.slot_tip.insert(slot.clone(), id));
-                    if let Some(ino) = ino {
-                        self.creation.entry(*ino).or_insert((id, slot.dir));
+                    if let Some(ino) = ino.filter(|&ino| self.base.get(ino).is_none()) {
+                        self.creation.entry(ino).or_insert((id, slot.dir));
                     }
+                    self.names.insert(slot.clone(), *ino);
                 }
             }
             Part::Mode { ino, .. } => {
                 self.needs[id as usize].extend(self.mode_tip.insert(*ino, id));
             }
         }
+    }
+
+    /// What keeps a change of names from losing a directory with what others moved into it or out of
+    /// it: a rename is whole, so neither name may vanish with a directory.
+    fn directories(&mut self, id: u32, changes: &[(Slot, Option<Ino>)]) {
+        let is_dir = |ino: Ino| self.blank.entries(ino).is_some();
+        let mut needs = Vec::new();
+        // A directory goes when it is empty: not before what left it.
+        for (slot, _) in changes {
+            let before = self.names.get(slot).copied();
+            let before = before.unwrap_or_else(|| self.base.lookup(slot));
+            let gone = before.filter(|&i| is_dir(i) && changes.iter().all(|c| c.1 != Some(i)));
+            if let Some(dir) = gone {
+                let tips = self.slot_tip.range(Slot::new(dir, "")..);
+                needs.extend(tips.take_while(|(slot, _)| slot.dir == dir).map(|(_, &tip)| tip));
+            }
+        }
+        if changes.len() == 2 {
+            // A move needs the directories above its target, back to where each was made.
+            for (slot, _) in changes.iter().filter(|(_, ino)| ino.is_some()) {
+                let mut dir = slot.dir;
+                while let Some(&(made, parent)) = self.creation.get(&dir) {
+                    needs.push(made);
+                    dir = parent;
+                }
+            }
+            // Moves of directories keep their order, or two of them could close a ring.
+            if changes.iter().any(|(_, ino)| ino.is_some_and(is_dir)) {
+                needs.extend(self.dir_move.replace(id));
+            }
+        }
+        self.needs[id as usize].extend(needs);
     }
 
     /// A buffered change is a version of the whole page; a direct one only of its sectors.
@@ -123,12 +192,7 @@ impl Build<'_> {
             self.in_order(trace, micros, |part| matches!(part, Part::Slots(_)));
         }
         if !profile.size_before_data {
-            for (id, pair) in (1u32..).zip(micros.all.windows(2)) {
-                let step = matches!(&pair[1].part, Part::Len { .. });
-                if pair[0].op == pair[1].op && step && matches!(&pair[0].part, Part::Page(_)) {
-                    self.needs[id as usize].push(id - 1);
-                }
-            }
+            steps(micros).for_each(|id| self.needs[id as usize].push(id - 1));
         }
         if profile.safe_rename {
             for &(rename, moved) in &micros.replacing {
