@@ -7,6 +7,10 @@ mod complete;
 mod image;
 #[cfg(test)]
 mod litmus;
+#[cfg(test)]
+mod proof;
+#[cfg(test)]
+mod reference;
 mod states;
 mod tape;
 
