@@ -21,6 +21,26 @@ use crate::record::{Kind, Log, Record, damaged, header, write};
 /// The recorded process may have ended in any way: what had started and not ended is in flight
 /// in the trace.
 ///
+/// ```no_run
+/// use faultfs_interpose::{LOG_BYTES_MAX, Options, Session, decode, snapshot, verify};
+/// # let (root, log) = (std::path::Path::new("root"), std::path::Path::new("log"));
+/// let base = snapshot(root)?;
+/// let session = Session::start(&Options {
+///     root,
+///     log,
+///     log_bytes_max: LOG_BYTES_MAX,
+///     trap: false,
+///     seed: 0,
+/// })?;
+/// std::fs::write(root.join("file"), "hello")?;
+/// session.finish();
+///
+/// let mut trace = decode(log, base, "hello")?;
+/// trace.unmodelled.extend(verify(&trace, root)?);
+/// assert!(trace.unmodelled.is_empty(), "not measured: {:?}", trace.unmodelled);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// `InvalidData` for a file that is not a log of this version, or is damaged. What the door saw and cannot
 /// model is no error: it stands in [`Trace::unmodelled`], as does a record that does not fit the ones

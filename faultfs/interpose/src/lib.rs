@@ -21,14 +21,18 @@
 //! ([`Trace::unmodelled`](faultfs::trace::Trace::unmodelled)): names moved into the root or out of
 //! it, clones and extended attributes, ranges of files collapsed or inserted, devices and pipes,
 //! children that were forked and write, calls from a signal handler that interrupted the door, a
-//! full log. `io_uring` and `libaio` are refused as by a kernel without them, `splice` into a file below the root as by a
-//! file system without it. Owners and times are not followed.
+//! full log. `io_uring` and `libaio` are refused as by a kernel without them, `splice` into a file
+//! below the root as by a file system without it. Owners and times are not followed.
 //!
 //! Stores through shared mappings are found by comparing with a copy before each record: their
 //! order between two records, and stores undone before the next, cannot be seen. Not seen either,
 //! and left to [`verify`]: programs started by this one, files below the root that were mapped before
 //! the session, and without the trap what libc does inside itself (`fopen` and its family,
 //! `mkstemp`) and system calls made without libc.
+//!
+//! With the trap, a thread that libc itself starts with all signals blocked (those of `aio_write` and
+//! its kin) ends the process at its first file call. Mappings that are unmapped or made writable by
+//! system calls made without libc are not followed, with the trap or without.
 //!
 //! The functions put in place are no cancellation points. A data address that the kernel would
 //! refuse with `EFAULT` faults in a write below the root.
@@ -88,8 +92,8 @@ pub struct Options<'a> {
     /// and block no signals around file calls. Costs some microseconds a trapped call.
     pub trap: bool,
     /// What `getrandom`, `getentropy`, `/dev/random` and `/dev/urandom` are served from. The wall clock
-    /// starts at 2024-01-01 and advances by a microsecond at each look; clocks that measure
-    /// spans are left alone.
+    /// starts at 2024-01-01 and advances by a microsecond at each look, so whoever waits for a time of
+    /// it finds it past; clocks that measure spans are left alone.
     pub seed: u64,
 }
 
