@@ -10,8 +10,17 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(message: impl Into<String>) -> Error {
-        Error { message: message.into().into_boxed_str() }
+    /// Line breaks and other control characters, from a text that is quoted, are escaped.
+    pub(crate) fn new(message: impl AsRef<str>) -> Error {
+        let mut line = String::new();
+        for c in message.as_ref().chars() {
+            if c.is_control() {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+        }
+        Error { message: line.into_boxed_str() }
     }
 }
 

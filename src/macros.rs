@@ -101,7 +101,14 @@ macro_rules! fail_point {
 }
 
 /// A fail point in the three forms of the `fail` crate: off in this build, see the `failpoints`
-/// feature. No code, but what it says is type-checked.
+/// feature. No code, but what it says is type-checked:
+///
+/// ```compile_fail,E0308
+/// fn get() -> Result<u32, String> {
+///     faultpoint::fail_point!("get_fails_with_error", |_| Err(5));
+///     Ok(1)
+/// }
+/// ```
 #[cfg(not(feature = "failpoints"))]
 #[macro_export]
 macro_rules! fail_point {

@@ -11,6 +11,8 @@ use std::str::FromStr;
 #[cfg(all(feature = "failpoints", not(any(miri, target_family = "wasm"))))]
 pub use linkme::{self, distributed_slice};
 
+/// For the fuzz target: what `FAILPOINTS` is parsed with.
+pub use crate::action::settings;
 #[cfg(all(feature = "failpoints", not(any(miri, target_family = "wasm"))))]
 pub use crate::catalogue::SITES;
 pub use crate::site::{Form, pass, pass_async, pass_named, pass_with};

@@ -5,7 +5,7 @@ mod parse;
 
 use std::fmt;
 
-pub(crate) use parse::settings;
+pub use parse::settings;
 
 use crate::error::Error;
 

@@ -11,7 +11,7 @@ use crate::suggest::closest;
 const TASKS: [&str; 8] = ["off", "return", "sleep", "panic", "print", "pause", "yield", "delay"];
 
 /// Parses the value of `FAILPOINTS`: `name=actions` separated by `;`, empty entries allowed.
-pub(crate) fn settings(text: &str) -> Result<Vec<(String, Actions)>, Error> {
+pub fn settings(text: &str) -> Result<Vec<(String, Actions)>, Error> {
     let mut cursor = Cursor { text, at: 0, what: "FAILPOINTS" };
     let mut settings = Vec::new();
     loop {
@@ -357,6 +357,7 @@ mod tests {
             ("sleep(-1)", 1, "write `sleep(100)`"),
             ("pause(100)", 1, "takes no argument"),
             ("\u{e9}\u{e9}->retur", 1, "there is no task"),
+            ("off->ret\nurn", 6, "there is no task `ret\\nurn`"),
         ] {
             let message = message(text);
             assert!(message.contains(&format!("column {column}:")), "{text:?}: {message}");

@@ -8,6 +8,7 @@ use std::env;
 use std::process::{Command, Output};
 
 mod compatible;
+mod executor;
 mod points;
 mod scenarios;
 mod sweeps;
