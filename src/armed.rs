@@ -73,7 +73,7 @@ impl Armed {
     #[track_caller]
     pub fn wait_hits(&self, count: u64) {
         self.family.limits.hold_again();
-        if !self.point.wait_hits(count) {
+        if !self.point.wait_hits(count, self.family.limits.patience()) {
             panic!("{}", self.overdue(&format!("be hit {}", times(count))));
         }
     }
@@ -86,7 +86,7 @@ impl Armed {
     #[track_caller]
     pub fn wait_paused(&self, count: usize) {
         self.family.limits.hold_again();
-        if !self.point.wait_paused(count) {
+        if !self.point.wait_paused(count, self.family.limits.patience()) {
             panic!("{}", self.overdue(&format!("have {count} paused")));
         }
     }

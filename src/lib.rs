@@ -76,6 +76,11 @@
 //! - Closures are type-checked with the feature off.
 //! - [`remove`], and dropping a guard, wait for a callback that is running on another thread.
 //!
+//! # A running process
+//!
+//! With the feature `control` a program can be told from outside (module `control`) to list, arm, count and
+//! wait, over a Unix socket that only its owner can open. Unlike [`cfg()`] it is strict about names.
+//!
 //! # Foreign points
 //!
 //! With the feature `foreign`, points of dependencies that use the `fail` crate are turned on and
@@ -103,6 +108,8 @@ mod armed;
 mod callback;
 mod catalogue;
 mod compat;
+#[cfg(all(feature = "control", unix))]
+pub mod control;
 mod coverage;
 mod draw;
 mod errno;

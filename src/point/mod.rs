@@ -222,15 +222,17 @@ impl Point {
     /// Waits until no other thread is in this point's callback; `false` when patience ran out.
     pub(crate) fn drain(&self) -> bool {
         let own = thread::current().id();
-        self.wait_until(|state| state.calling.iter().all(|thread| *thread == own))
+        let is_drained = |state: &State| state.calling.iter().all(|thread| *thread == own);
+        self.wait_until(self.limits.patience(), is_drained)
     }
 
-    pub(crate) fn wait_hits(&self, count: u64) -> bool {
-        self.wait_until(|state| state.hits >= count)
+    pub(crate) fn wait_hits(&self, count: u64, limit: Duration) -> bool {
+        self.wait_until(limit, |state| state.hits >= count)
     }
 
-    pub(crate) fn wait_paused(&self, count: usize) -> bool {
-        self.wait_until(|state| state.resting.values().filter(|r| r.is_pause).count() >= count)
+    pub(crate) fn wait_paused(&self, count: usize, limit: Duration) -> bool {
+        let paused = |state: &State| state.resting.values().filter(|r| r.is_pause).count();
+        self.wait_until(limit, |state| paused(state) >= count)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -332,9 +334,9 @@ impl Point {
         }
     }
 
-    /// Waits until `holds`, but no longer than patience lasts; says whether it came to hold.
-    fn wait_until(&self, holds: impl Fn(&State) -> bool) -> bool {
-        let deadline = Instant::now() + self.limits.patience();
+    /// Waits until `holds`, but no longer than `limit`; says whether it came to hold.
+    fn wait_until(&self, limit: Duration, holds: impl Fn(&State) -> bool) -> bool {
+        let deadline = Instant::now() + limit;
         let mut state = self.lock();
         state.watchers += 1;
         while !holds(&state) {

@@ -173,8 +173,9 @@ impl Point {
     fn wait_for_predecessors(&self, site: &'static Site) {
         let who = self.hold(site);
         for first in self.predecessors() {
-            let is_free =
-                first.wait_until(|state| state.passed > 0 || state.is_retired || self.is_retired());
+            let is_free = first.wait_until(self.limits.patience(), |state| {
+                state.passed > 0 || state.is_retired || self.is_retired()
+            });
             if !is_free {
                 self.report_overdue(&first, &who);
             }
