@@ -4,6 +4,7 @@
 //! - *fail-after*: the op does all of its work, then says that it failed.
 //! - *short*: a read or write moves fewer bytes than asked, and says so.
 //! - *torn*: the first part of a write reaches the file, then the write says that it failed.
+//! - *fail-dirty*, *fail-revert*, *fail-late*: a sync fails as on other kernels than the usual Linux ones.
 //! - *lie*: a sync says that all is durable, and nothing has become so.
 //! - *flip*: a bit of the file is read wrong.
 //!
@@ -20,8 +21,15 @@ use crate::op::{PAGE, SECTOR};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The op fails with this error and changes nothing.
+    /// The op fails with this error and changes nothing. A file's sync that fails so leaves the dirty
+    /// pages clean: no later sync writes them, unless they are written to again.
     Fail(Errno),
+    /// A file's sync fails, and its dirty pages stay dirty: the next sync writes them.
+    FailDirty(Errno),
+    /// A file's sync fails, and the file is again as the last successful one left it.
+    FailRevert(Errno),
+    /// A file's sync says that it succeeded and has written nothing; the next one on each handle fails.
+    FailLate(Errno),
     /// The op is carried out in full; the caller is told that it failed.
     FailAfter(Errno),
     /// A read or write moves at most so many bytes (at least 1) and returns their number.
@@ -59,6 +67,7 @@ impl Fault {
     pub(crate) fn changes(&self, offset: Option<u64>, len: u64) -> bool {
         match self {
             Fault::Fail(_) | Fault::FailAfter(_) | Fault::Lie => true,
+            Fault::FailDirty(_) | Fault::FailRevert(_) | Fault::FailLate(_) => true,
             Fault::Short(bytes) => *bytes < len,
             Fault::Torn { keep, .. } => keep.len(offset) < len,
             Fault::Flip(bit) => {
@@ -75,7 +84,10 @@ impl Fault {
             errno,
         };
         match *self {
-            Fault::Fail(errno) => Effect::Nothing(Some(errno)),
+            Fault::Fail(errno)
+            | Fault::FailDirty(errno)
+            | Fault::FailRevert(errno)
+            | Fault::FailLate(errno) => Effect::Nothing(Some(errno)),
             Fault::Lie => Effect::Nothing(None),
             Fault::Flip(_) => Effect::Part { len, errno: None },
             Fault::FailAfter(errno) => Effect::Part { len, errno: Some(errno) },

@@ -227,7 +227,26 @@ impl<'a> Machine<'a> {
         let committed = |piece: &Piece| {
             self.profile.total_order && state.log[..state.committed].contains(&(piece.0, piece.1))
         };
-        state.dirty.keys().all(|piece| !self.covers(index, piece) || committed(piece))
+        let waits_for = |piece| self.covers(index, piece) && !self.left_clean(index, piece);
+        state.dirty.keys().all(|piece| !waits_for(piece) || committed(piece))
+    }
+
+    /// True for data that a sync was about which had failed by the time that `sync` ends: the cache holds
+    /// it for clean.
+    fn left_clean(&self, sync: usize, piece: &Piece) -> bool {
+        let (op, _, what) = *piece;
+        let is_data = match self.trace.ops[op].op {
+            Op::Write { .. } => matches!(what, What::Page | What::Size),
+            _ => what == What::Page,
+        };
+        let end = self.trace.ops[sync].end.expect("only what ends is asked");
+        is_data
+            && self.trace.ops.iter().enumerate().any(|(index, failed)| {
+                failed.errno.is_some()
+                    && failed.end.is_some_and(|at| at < end)
+                    && !matches!(failed.op, Op::Write { .. })
+                    && self.covers(index, piece)
+            })
     }
 
     fn covers(&self, sync: usize, piece: &Piece) -> bool {

@@ -8,6 +8,7 @@ use std::panic::{Location, RefUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::shared::Caller;
 use super::storage::Storage;
 use crate::errno::Errno;
 use crate::fault::{Effect, Fault};
@@ -33,8 +34,8 @@ pub(super) trait Witness: Send + Sync + RefUnwindSafe {
     /// A fault is about to be injected.
     fn injected(&self, call: &Call<'_>, injection: &Injection);
 
-    /// A sync failed before its effect.
-    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: &'static Location<'static>);
+    /// A sync fails before its effect: what becomes of the file, and what the caller is told.
+    fn fail_sync(&self, fault: Fault, kind: SyncKind, caller: Caller) -> io::Result<()>;
 }
 
 impl Door {
@@ -147,14 +148,14 @@ impl Door {
     #[cold]
     #[track_caller]
     pub(super) fn sync(&self, inner: &impl Storage, kind: SyncKind) -> io::Result<()> {
-        let errno = match self.before(OpKind::Sync, 0) {
-            Effect::Part { errno, .. } => errno,
-            Effect::Nothing(errno) => {
-                if let (Some(errno), Some(witness)) = (errno, &self.witness) {
-                    witness.sync_failed(kind, errno, Location::caller());
-                }
-                return answer((), errno);
+        let fault = self.decide(OpKind::Sync, None, 0).map(|(fault, _)| fault);
+        let effect = fault.map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
+        let errno = match (effect, fault, &self.witness) {
+            (Effect::Part { errno, .. }, ..) => errno,
+            (Effect::Nothing(Some(_)), Some(fault), Some(witness)) => {
+                return witness.fail_sync(fault, kind, Location::caller());
             }
+            (Effect::Nothing(errno), ..) => return answer((), errno),
         };
         match kind {
             SyncKind::All => inner.sync_all()?,

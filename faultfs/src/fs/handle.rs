@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::panic::Location;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use super::file::FaultFile;
 use super::folder::Stat;
 use super::metadata::Metadata;
 use super::options::OpenOptions;
-use super::shared::{Caller, Shared, State, outcome};
+use super::shared::{Caller, OpenId, Shared, State, outcome};
 use super::storage::Storage;
+use super::writeback::on_device;
 use crate::disk::Content;
 use crate::errno::{EBADF, EINVAL, EISDIR, ENOSPC, Errno};
+use crate::fault::{Effect, Fault};
 use crate::injector::{Call, Injection};
 use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
 use crate::plan::OpKind;
@@ -34,6 +37,7 @@ pub struct FsFile(Arc<Open>);
 /// An open file description: shared by the clones of a handle.
 struct Open {
     shared: Arc<Shared>,
+    id: OpenId,
     ino: Ino,
     options: OpenOptions,
     is_dir: bool,
@@ -52,9 +56,8 @@ impl FsFile {
         real: Option<std::fs::File>,
     ) -> FsFile {
         let is_dir = state.disk().entries(ino).is_some();
-        *state.open.entry(ino).or_default() += 1;
-        let (shared, cursor) = (shared.clone(), AtomicU64::new(0));
-        FsFile(Arc::new(Open { shared, ino, options, is_dir, cursor, real }))
+        let (id, shared, cursor) = (state.open(ino), shared.clone(), AtomicU64::new(0));
+        FsFile(Arc::new(Open { shared, id, ino, options, is_dir, cursor, real }))
     }
 
     /// The inode that is open.
@@ -219,11 +222,32 @@ impl Open {
 
     fn sync(&self, kind: SyncKind, caller: Caller) -> io::Result<()> {
         let op = Op::Sync { ino: self.ino, kind };
+        {
+            let state = &mut *self.shared.lock();
+            if let Some(errno) = state.owed.remove(&self.id) {
+                state.unseen.remove(&self.ino);
+                state.note_failed(caller, op, errno);
+                return Err(errno.into());
+            }
+        }
         self.shared.sync(op, caller, |_| match (&self.real, kind) {
             (None, _) => Ok(()),
             (Some(real), SyncKind::All) => real.sync_all(),
             (Some(real), SyncKind::Data) => real.sync_data(),
         })
+    }
+}
+
+impl Open {
+    /// The file as its last successful sync left it.
+    fn revert(&self, state: &mut State, caller: Caller) -> io::Result<()> {
+        let device = on_device(state.recorder.trace(), self.ino);
+        // The handle that is synced need not be one that writes.
+        let real = self.real.as_ref().map(|real| {
+            let path = format!("/proc/self/fd/{}", real.as_raw_fd());
+            std::fs::OpenOptions::new().write(true).open(path)
+        });
+        state.restore(self.ino, &device.content, real.transpose()?.as_ref(), caller)
     }
 }
 
@@ -233,13 +257,7 @@ fn add(position: u64, by: i64) -> io::Result<u64> {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let state = &mut *self.shared.lock();
-        if let Some(count) = state.open.get_mut(&self.ino) {
-            *count -= 1;
-            if *count == 0 {
-                state.open.remove(&self.ino);
-            }
-        }
+        self.shared.lock().close(self.ino, self.id);
     }
 }
 
@@ -263,9 +281,27 @@ impl Witness for Open {
         self.shared.lock().note(call, injection);
     }
 
-    fn sync_failed(&self, kind: SyncKind, errno: Errno, caller: Caller) {
+    fn fail_sync(&self, fault: Fault, kind: SyncKind, caller: Caller) -> io::Result<()> {
+        let state = &mut *self.shared.lock();
         let op = Op::Sync { ino: self.ino, kind };
-        self.shared.lock().note_failed(caller, op, errno);
+        match fault {
+            Fault::FailDirty(errno) => return Err(errno.into()),
+            Fault::FailLate(errno) => {
+                state.note_failed(caller, op, errno);
+                state.owe(self.ino, errno);
+                state.unseen.insert(self.ino, errno);
+                return Ok(());
+            }
+            Fault::FailRevert(_) => self.revert(state, caller)?,
+            _ => {}
+        }
+        let Effect::Nothing(Some(errno)) = fault.effect(None, 1) else { return Ok(()) };
+        state.note_failed(caller, op, errno);
+        if !self.is_dir {
+            state.owe(self.ino, errno);
+            state.owed.remove(&self.id);
+        }
+        Err(errno.into())
     }
 }
 

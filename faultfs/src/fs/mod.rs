@@ -17,6 +17,7 @@ mod options;
 mod path;
 mod shared;
 mod storage;
+mod writeback;
 
 pub use capacity::Capacity;
 pub use faultfs::FaultFs;

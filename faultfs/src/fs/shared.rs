@@ -37,13 +37,21 @@ pub(super) struct State {
     /// Files that were made without a name and have had none yet: only these may get a first one.
     pub(super) unnamed: BTreeSet<Ino>,
     pub(super) capacity: Capacity,
-    /// How many open file descriptions an inode has.
-    pub(super) open: BTreeMap<Ino, u32>,
+    /// The open file descriptions of each inode that has any.
+    pub(super) open: BTreeMap<Ino, BTreeSet<OpenId>>,
+    /// Failed syncs that these have not been told of yet.
+    pub(super) owed: BTreeMap<OpenId, Errno>,
+    /// Failed syncs that nobody has been told of yet.
+    pub(super) unseen: BTreeMap<Ino, Errno>,
+    next_open: OpenId,
     /// How many traces were taken: an op that started before one does not end after it.
     traces_taken: u64,
     threads: HashMap<ThreadId, u32>,
     sites: BTreeMap<&'static str, Arc<str>>,
 }
+
+/// The number of an open file description.
+pub(super) type OpenId = u64;
 
 /// A started op, and the recording that it belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +67,9 @@ impl Shared {
             unnamed: BTreeSet::new(),
             capacity: Capacity::UNLIMITED,
             open: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            next_open: 0,
             traces_taken: 0,
             threads: HashMap::new(),
             sites: BTreeMap::new(),
@@ -159,6 +170,26 @@ impl Shared {
 impl State {
     pub(super) fn disk(&self) -> &Disk {
         self.recorder.live()
+    }
+
+    /// A new open file description of `ino`. Where a sync has failed and nobody knows, it will be told
+    /// (Linux from 4.16 on).
+    pub(super) fn open(&mut self, ino: Ino) -> OpenId {
+        let id = self.next_open;
+        self.next_open += 1;
+        self.open.entry(ino).or_default().insert(id);
+        self.owed.extend(self.unseen.remove(&ino).map(|errno| (id, errno)));
+        id
+    }
+
+    pub(super) fn close(&mut self, ino: Ino, id: OpenId) {
+        self.owed.remove(&id);
+        if let Some(ids) = self.open.get_mut(&ino) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.open.remove(&ino);
+            }
+        }
     }
 
     pub(super) fn start(&mut self, caller: Caller, op: Op) -> Started {

@@ -40,6 +40,8 @@ pub(crate) struct Moments<'a> {
     now: Moment,
     in_flight: BTreeSet<usize>,
     newest: Option<usize>,
+    /// Data that a failed sync has left clean, and sizes that came with it: no later sync covers them.
+    cleaned: BTreeSet<u32>,
 }
 
 impl<'a> Moments<'a> {
@@ -60,7 +62,8 @@ impl<'a> Moments<'a> {
             latest: Vec::new(),
             is_new: true,
         };
-        Moments { model, stamps: stamps.into_iter(), now, in_flight: BTreeSet::new(), newest: None }
+        let (in_flight, cleaned) = (BTreeSet::new(), BTreeSet::new());
+        Moments { model, stamps: stamps.into_iter(), now, in_flight, newest: None, cleaned }
     }
 
     /// The next crash point, or `None` after the last.
@@ -109,10 +112,16 @@ impl<'a> Moments<'a> {
     }
 
     fn end(&mut self, index: usize) -> bool {
+        let mut covered = BTreeSet::new();
         if !self.in_flight.remove(&index) {
+            // It failed. A sync's dirty pages are clean now, whatever became of them.
+            if !matches!(self.model.trace.ops[index].op, Op::Write { .. }) {
+                self.cover(index, &mut covered);
+                covered.retain(|&id| self.is_data(id));
+                self.cleaned.extend(covered);
+            }
             return false;
         }
-        let mut covered = BTreeSet::new();
         if self.model.profile.process_only {
             covered.extend(self.model.micros.of_op[index].clone());
         } else {
@@ -121,7 +130,17 @@ impl<'a> Moments<'a> {
         self.force(covered)
     }
 
-    /// What the sync `index`, which has just ended, makes durable.
+    /// Data, and the size that comes with it.
+    fn is_data(&self, id: u32) -> bool {
+        let micro = &self.model.micros.all[id as usize];
+        match micro.part {
+            Part::Page(_) => true,
+            Part::Len { .. } => matches!(self.model.trace.ops[micro.op].op, Op::Write { .. }),
+            Part::Slots(_) | Part::Mode { .. } => false,
+        }
+    }
+
+    /// What the sync `index`, which has just ended, is about.
     fn cover(&self, index: usize, covered: &mut BTreeSet<u32>) {
         let everything = 0..u64::MAX;
         match &self.model.trace.ops[index].op {
@@ -186,9 +205,13 @@ impl<'a> Moments<'a> {
     }
 
     /// Makes the covered micro-ops durable, and all that they need. True where that changed anything.
+    ///
+    /// What a failed sync has left clean is written only where something else needs it, such as a newer
+    /// version of its page.
     fn force(&mut self, covered: BTreeSet<u32>) -> bool {
         let mut forced = BTreeSet::new();
-        let mut todo: Vec<u32> = covered.into_iter().collect();
+        let mut todo: Vec<u32> =
+            covered.into_iter().filter(|id| !self.cleaned.contains(id)).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
                 todo.extend(&self.model.order.needs[id as usize]);

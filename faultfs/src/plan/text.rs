@@ -6,6 +6,7 @@
 //! when  = "at" first ".." end | "per-file" | "skip" count | "take" count
 //!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
+//!       | "fail-dirty" errno | "fail-revert" errno | "fail-late" errno
 //!       | "torn" count ("bytes" | "sectors" | "pages") errno | "lie" | "flip" bit
 //! ```
 //!
@@ -67,6 +68,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::Fail(errno) => write!(f, "fail {errno}"),
             Fault::FailAfter(errno) => write!(f, "fail-after {errno}"),
+            Fault::FailDirty(errno) => write!(f, "fail-dirty {errno}"),
+            Fault::FailRevert(errno) => write!(f, "fail-revert {errno}"),
+            Fault::FailLate(errno) => write!(f, "fail-late {errno}"),
             Fault::Short(bytes) => write!(f, "short {bytes}"),
             Fault::Torn { keep, errno } => write!(f, "torn {keep} {errno}"),
             Fault::Lie => f.write_str("lie"),
@@ -122,7 +126,10 @@ fn menu(op: Option<OpKind>) -> &'static [&'static str] {
     match op {
         Some(OpKind::Read) => &["fail", "fail-after", "short", "flip"],
         Some(OpKind::Write) => &["fail", "fail-after", "short", "torn"],
-        Some(OpKind::Sync | OpKind::SyncDir | OpKind::SyncAll) => &["fail", "fail-after", "lie"],
+        Some(OpKind::Sync) => {
+            &["fail", "fail-after", "fail-dirty", "fail-revert", "fail-late", "lie"]
+        }
+        Some(OpKind::SyncDir | OpKind::SyncAll) => &["fail", "fail-after", "lie"],
         _ => &["fail", "fail-after"],
     }
 }
@@ -263,6 +270,9 @@ fn fault(words: &mut Words<'_>, op: Option<OpKind>) -> Result<Fault, Error> {
     Ok(match &*word.text {
         "fail" => Fault::Fail(errno(words)?),
         "fail-after" => Fault::FailAfter(errno(words)?),
+        "fail-dirty" => Fault::FailDirty(errno(words)?),
+        "fail-revert" => Fault::FailRevert(errno(words)?),
+        "fail-late" => Fault::FailLate(errno(words)?),
         "short" => Fault::Short(number(words, 1)?),
         "lie" => Fault::Lie,
         "flip" => Fault::Flip(number(words, 0)?),
@@ -320,6 +330,9 @@ mod tests {
             (on::read().short(1), "read * -> short 1"),
             (on::read().path("db").flip(803), "read db -> flip 803"),
             (on::sync().take(1).lie(), "sync * take 1 -> lie"),
+            (on::sync().fail_dirty(EIO), "sync * -> fail-dirty EIO"),
+            (on::sync().fail_revert(EIO), "sync * -> fail-revert EIO"),
+            (on::sync().fail_late(EIO), "sync * -> fail-late EIO"),
             (on::sync_dir().lie(), "sync-dir * -> lie"),
             (on::sync_all().lie(), "sync-all * -> lie"),
             (on::write().take(3).short(512).optional(), "write * take 3 optional -> short 512"),
@@ -404,7 +417,7 @@ mod tests {
             ("sync * fail EIO", "column 8: unexpected `fail`; write `skip N`, `take N`, `at N..M`"),
             (
                 "sync * -> short 5",
-                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, lie",
+                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, fail-dirty,",
             ),
             (
                 "write * -> trn 1 bytes EIO",

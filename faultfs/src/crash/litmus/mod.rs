@@ -6,6 +6,7 @@
 //! page that is not whole says how many bytes it has: `O:1024`.
 
 mod agreed;
+mod failed;
 mod further;
 mod switches;
 
@@ -17,7 +18,7 @@ use crate::disk::Disk;
 use crate::model::{Model, Profile};
 use crate::op::{Bytes, Ino, Kind, Op, PAGE, SECTOR, Slot, SyncKind};
 use crate::recorder::Recorder;
-use crate::trace::Trace;
+use crate::trace::{Outcome, Trace};
 
 /// A page of which every sector differs from the others and from all other letters.
 fn page(letter: char) -> Bytes {
@@ -77,6 +78,13 @@ impl Program {
     fn fsync(self, name: &str) -> Self {
         let ino = self.ino(name);
         self.op(Op::Sync { ino, kind: SyncKind::All })
+    }
+
+    fn failed_fsync(mut self, name: &str) -> Self {
+        let op = Op::Sync { ino: self.ino(name), kind: SyncKind::All };
+        let id = self.recorder.start(0, None, op);
+        self.recorder.end(id, Outcome::Failed(5));
+        self
     }
 
     fn fsync_root(self) -> Self {

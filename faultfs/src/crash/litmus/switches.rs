@@ -1,7 +1,7 @@
 //! Every switch of every profile decides something: turned the other way, it changes what some litmus
 //! program may leave.
 
-use super::{Litmus, agreed, further};
+use super::{Litmus, agreed, failed, further};
 use crate::model::Profile;
 
 type Switch = (&'static str, fn(&mut Profile) -> &mut bool);
@@ -29,7 +29,8 @@ const FOLLOW: [(Profile, &[&str]); 2] = [
 
 #[test]
 fn every_switch_of_every_profile_changes_what_a_program_leaves() {
-    let programs: Vec<Litmus> = agreed::ALL.iter().chain(further::ALL).map(|make| make()).collect();
+    let programs: Vec<Litmus> =
+        agreed::ALL.iter().chain(further::ALL).chain(failed::ALL).map(|make| make()).collect();
     for profile in Profile::ALL {
         let follow = FOLLOW.iter().find(|(p, _)| *p == profile).map_or(&[][..], |(_, names)| names);
         for (name, switch) in SWITCHES {

@@ -1,0 +1,40 @@
+//! Programs in which a sync fails.
+
+use super::{Litmus, Program, expect, litmus};
+
+/// The mistake behind "fsyncgate": the second fsync succeeds and has nothing to write.
+fn p48_a_retried_fsync_does_not_cover_what_the_failed_one_left_clean() -> Litmus {
+    let program = Program::on(&[("a", "O")]).pwrite("a", 0, 'N').failed_fsync("a").fsync("a");
+    expect(program, &["a"], ["O, ON, N", "O, ON, N", "O, N", "N"])
+}
+
+fn p49_a_page_that_is_written_again_after_a_failed_fsync_is_covered_again() -> Litmus {
+    let program = Program::on(&[("a", "O")]).pwrite("a", 0, 'M').failed_fsync("a");
+    let program = program.pwrite("a", 0, 'N').fsync("a");
+    expect(program, &["a"], ["N", "N", "N", "N"])
+}
+
+/// The size came with the data, and is as uncertain.
+fn p50_an_append_whose_fsync_failed_is_not_covered_by_the_next() -> Litmus {
+    let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'N').failed_fsync("a").fsync("a");
+    expect(program, &["a"], ["O, O.Z, O.G, O.ZN, O.GN, O.N", "O, O.N", "O, O.N", "O.N"])
+}
+
+fn p51_a_failed_fsync_of_one_file_leaves_the_pages_of_another_dirty() -> Litmus {
+    let program = Program::on(&[("a", "O"), ("b", "O")]).pwrite("b", 0, 'N').pwrite("a", 0, 'N');
+    let program = program.failed_fsync("a").fsync("b");
+    expect(program, &["a", "b"], ["O N, ON N, N N", "O N, ON N, N N", "O N, N N", "N N"])
+}
+
+fn p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name() -> Litmus {
+    let program = Program::on(&[]).creat("a").failed_fsync("a").fsync_root();
+    expect(program, &["a"], ["0", "0", "0", "0"])
+}
+
+litmus![
+    p48_a_retried_fsync_does_not_cover_what_the_failed_one_left_clean,
+    p49_a_page_that_is_written_again_after_a_failed_fsync_is_covered_again,
+    p50_an_append_whose_fsync_failed_is_not_covered_by_the_next,
+    p51_a_failed_fsync_of_one_file_leaves_the_pages_of_another_dirty,
+    p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name,
+];

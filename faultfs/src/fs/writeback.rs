@@ -1,0 +1,168 @@
+//! What of a file is on the device, and what only memory still has, where a sync has failed.
+//!
+//! On Linux a failed sync leaves the pages that it could not write clean (fsync(2); Rebello et al.,
+//! "Can Applications Recover from fsync Failures?", table 1): no later sync writes them, until they are
+//! written to again. As long as they stay in memory, nobody notices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::shared::{Caller, State};
+use crate::disk::{Content, page_spans};
+use crate::errno::Errno;
+use crate::op::{Bytes, Ino, Op, PAGE};
+use crate::trace::{Outcome, Stamp, Trace};
+
+/// A file as the device has it.
+#[derive(Default)]
+pub(super) struct OnDevice {
+    /// As the last successful sync of each page left it.
+    pub(super) content: Content,
+    /// Pages that memory has anew, and that no later sync will write.
+    pub(super) lost: BTreeSet<u64>,
+}
+
+/// A file on its way through a trace.
+struct Follower {
+    live: Content,
+    /// Pages that differ from the device and will be written, with the stamp of their last change.
+    dirty: BTreeMap<u64, Stamp>,
+    device: OnDevice,
+}
+
+/// Follows `ino` through what was done to it, and says what the device has of it.
+pub(super) fn on_device(trace: &Trace, ino: Ino) -> OnDevice {
+    let start = trace.base.content(ino).cloned().unwrap_or_default();
+    let device = OnDevice { content: start.clone(), lost: BTreeSet::new() };
+    let mut follower = Follower { live: start, dirty: BTreeMap::new(), device };
+    // A sync covers what had ended before it started, and counts from its end on.
+    let mut started = BTreeMap::new();
+    for (stamp, index) in stamps(trace, ino) {
+        let record = &trace.ops[index];
+        match &record.op {
+            Op::Sync { .. } | Op::SyncAll if stamp == record.start => {
+                started.insert(index, follower.live.clone());
+            }
+            Op::Sync { .. } | Op::SyncAll => {
+                let seen = started.remove(&index).expect("an op starts before it ends");
+                follower.synced(&seen, record.start, record.errno.is_none());
+            }
+            op if record.errno.is_none() => follower.changed(op, stamp),
+            _ => {}
+        }
+    }
+    follower.device
+}
+
+/// When something happened to `ino`: the ends of changes, both ends of syncs. In order.
+fn stamps(trace: &Trace, ino: Ino) -> BTreeMap<Stamp, usize> {
+    let mut stamps = BTreeMap::new();
+    for (index, record) in trace.ops.iter().enumerate() {
+        let Some(end) = record.end else { continue };
+        match &record.op {
+            Op::SyncAll => stamps.extend([(record.start, index), (end, index)]),
+            Op::Sync { ino: i, .. } if *i == ino => {
+                stamps.extend([(record.start, index), (end, index)]);
+            }
+            Op::Write { ino: i, .. } | Op::SetLen { ino: i, .. } if *i == ino => {
+                stamps.insert(end, index);
+            }
+            _ => {}
+        }
+    }
+    stamps
+}
+
+impl State {
+    /// Every handle of the file will be told of a failed sync.
+    pub(super) fn owe(&mut self, ino: Ino, errno: Errno) {
+        let handles = self.open.get(&ino).into_iter().flatten();
+        self.owed.extend(handles.map(|id| (*id, errno)));
+    }
+
+    /// Makes a file what it was, in the record, in memory, and on the folder through `real`.
+    pub(super) fn restore(
+        &mut self,
+        ino: Ino,
+        content: &Content,
+        real: Option<&File>,
+        caller: Caller,
+    ) -> io::Result<()> {
+        let live = self.disk().content(ino).cloned().unwrap_or_default();
+        if live.len() != content.len() {
+            real.map_or(Ok(()), |real| real.set_len(content.len()))?;
+            self.done(caller, Op::SetLen { ino, len: content.len() });
+        }
+        let pages: BTreeSet<u64> = live.page_numbers().chain(content.page_numbers()).collect();
+        for page in pages {
+            let offset = page * PAGE;
+            let len = content.len().saturating_sub(offset).min(PAGE) as usize;
+            let bytes = content.page(page);
+            if len == 0 || live.page(page)[..len] == bytes[..len] {
+                continue;
+            }
+            real.map_or(Ok(()), |real| real.write_all_at(&bytes[..len], offset))?;
+            let data = Bytes::new(&bytes[..len]);
+            self.done(caller, Op::Write { ino, offset, data, direct: false, sync: None });
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, caller: Caller, op: Op) {
+        let started = self.start(caller, op);
+        self.end(started, Outcome::Done);
+    }
+}
+
+impl Follower {
+    fn changed(&mut self, op: &Op, stamp: Stamp) {
+        match op {
+            Op::Write { offset, data, sync, .. } => {
+                self.live.write_at(data, *offset);
+                for (page, ..) in page_spans(*offset, data.len() as u64) {
+                    self.touch(page, stamp);
+                    if sync.is_some() {
+                        self.dirty.remove(&page);
+                        self.device.content.put_page(page, self.live.page(page));
+                    }
+                }
+                if sync.is_some() {
+                    self.device.content.set_len(self.live.len());
+                }
+            }
+            Op::SetLen { len, .. } => {
+                self.live.set_len(*len);
+                let gone = len.div_ceil(PAGE);
+                self.dirty.split_off(&gone);
+                self.device.lost.split_off(&gone);
+                if !len.is_multiple_of(PAGE) {
+                    self.touch(len / PAGE, stamp);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn touch(&mut self, page: u64, stamp: Stamp) {
+        self.dirty.insert(page, stamp);
+        self.device.lost.remove(&page);
+    }
+
+    /// A sync that saw the file as `seen` and started at `start` has ended.
+    fn synced(&mut self, seen: &Content, start: Stamp, success: bool) {
+        let covered: Vec<u64> =
+            self.dirty.iter().filter(|(_, at)| **at < start).map(|(page, _)| *page).collect();
+        for page in covered {
+            self.dirty.remove(&page);
+            match success {
+                true => self.device.content.put_page(page, seen.page(page)),
+                false => drop(self.device.lost.insert(page)),
+            }
+        }
+        if success {
+            self.device.content.set_len(seen.len());
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A sync that fails, as kernels fail it: what becomes of the pages, who is told, what a retry is worth.
+//!
+//! The rows are those of Rebello et al., "Can Applications Recover from fsync Failures?", table 1.
+
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use faultfs::errno::EIO;
+use faultfs::fs::File;
+use faultfs::plan::{Rule, on};
+use faultfs::trace::Marks;
+use faultfs::verdict::{Broken, Verdict};
+use faultfs::{FaultFs, Profile, explore};
+
+/// A file with a synced page of `o`, and `new` written over its start and past its end; the rule is armed
+/// after that.
+fn dirty(fs: &FaultFs, rule: Rule) -> File {
+    let file = fs.create_new("f").unwrap();
+    file.write_all_at(&[b'o'; 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    fs.sync_dir(".").unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    file.write_all_at(b"new", 4096).unwrap();
+    fs.arm(rule);
+    file
+}
+
+/// In memory, and on a folder that lives as long as the value beside it.
+fn both() -> [(FaultFs, Option<tempfile::TempDir>); 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let real = FaultFs::real(folder.path()).unwrap();
+    [(FaultFs::mem(), None), (real, Some(folder))]
+}
+
+/// The first three bytes of the first page, and of the second.
+fn seen(fs: &FaultFs) -> (String, String) {
+    let all = fs.read("f").unwrap();
+    let at = |from: usize| {
+        let end = all.len().min(from + 3);
+        String::from_utf8_lossy(all.get(from..end).unwrap_or_default()).replace('\0', "0")
+    };
+    (at(0), at(4096))
+}
+
+#[track_caller]
+fn sees(fs: &FaultFs, first: &str, second: &str) {
+    assert_eq!(seen(fs), (first.to_owned(), second.to_owned()));
+}
+
+#[track_caller]
+fn fails(result: io::Result<()>) {
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(EIO.raw()));
+}
+
+#[track_caller]
+fn is_true(fs: &FaultFs) {
+    let trace = fs.take_trace();
+    assert_eq!(trace.unmodelled, [""; 0]);
+    assert_eq!(trace.replay().digest(), fs.disk().digest());
+}
+
+#[test]
+fn ext4_ordered_and_xfs_leave_the_pages_clean_with_the_new_data_until_they_are_evicted() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail(EIO));
+        fails(file.sync_all());
+        sees(&fs, "new", "new");
+        file.sync_all().unwrap();
+        sees(&fs, "new", "new");
+        fs.evict("f").unwrap();
+        sees(&fs, "ooo", "000");
+        is_true(&fs);
+    }
+}
+
+#[test]
+fn a_page_that_is_written_again_is_written_back_by_the_next_sync() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail(EIO));
+        fails(file.sync_data());
+        file.write_all_at(b"NEW", 0).unwrap();
+        file.sync_data().unwrap();
+        fs.evict("f").unwrap();
+        sees(&fs, "NEW", "000");
+        is_true(&fs);
+    }
+}
+
+#[test]
+fn btrfs_reverts_data_and_size() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail_revert(EIO));
+        fails(file.sync_all());
+        sees(&fs, "ooo", "");
+        assert_eq!(fs.metadata("f").unwrap().len(), 4096);
+        file.sync_all().unwrap();
+        fs.evict("f").unwrap();
+        sees(&fs, "ooo", "");
+        is_true(&fs);
+    }
+}
+
+#[test]
+fn ext4_data_journal_reports_at_the_next_sync_and_neither_writes() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail_late(EIO));
+        file.sync_all().unwrap();
+        sees(&fs, "new", "new");
+        fails(file.sync_all());
+        file.sync_all().unwrap();
+        fs.evict("f").unwrap();
+        sees(&fs, "ooo", "000");
+        is_true(&fs);
+    }
+}
+
+#[test]
+fn freebsd_keeps_the_pages_dirty_and_a_retry_writes_them() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail_dirty(EIO));
+        fails(file.sync_all());
+        sees(&fs, "new", "new");
+        file.sync_all().unwrap();
+        fs.evict("f").unwrap();
+        sees(&fs, "new", "new");
+        is_true(&fs);
+    }
+}
+
+#[test]
+fn every_handle_that_was_open_is_told_once_and_later_ones_are_not() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail(EIO));
+        let (other, clone) = (fs.open("f").unwrap(), file.try_clone().unwrap());
+        fails(file.sync_all());
+        let later = fs.open("f").unwrap();
+        fails(other.sync_all());
+        other.sync_all().unwrap();
+        clone.sync_all().unwrap();
+        file.sync_all().unwrap();
+        later.sync_all().unwrap();
+    }
+}
+
+#[test]
+fn an_error_that_nobody_has_seen_waits_for_the_first_opener() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail_late(EIO));
+        file.sync_all().unwrap();
+        drop(file);
+        let first = fs.open("f").unwrap();
+        let second = fs.open("f").unwrap();
+        second.sync_all().unwrap();
+        fails(first.sync_all());
+        first.sync_all().unwrap();
+    }
+}
+
+#[test]
+fn eviction_without_a_failed_sync_changes_nothing() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().fail(EIO).optional());
+        let before = fs.trace().ops.len();
+        fs.evict("f").unwrap();
+        sees(&fs, "new", "new");
+        assert_eq!(fs.trace().ops.len(), before);
+        assert!(fs.evict(".").is_err());
+        drop(file);
+    }
+}
+
+#[test]
+fn what_an_o_dsync_write_wrote_is_on_the_device() {
+    for (fs, _folder) in both() {
+        let file = dirty(&fs, on::sync().take(1).fail(EIO));
+        let mut options = faultfs::fs::OpenOptions::new();
+        let synced = fs.open_with("f", options.write(true).sync(faultfs::op::SyncKind::Data));
+        synced.unwrap().write_all_at(b"SYN", 4096).unwrap();
+        fails(file.sync_all());
+        fs.evict("f").unwrap();
+        sees(&fs, "ooo", "SYN");
+    }
+}
+
+/// What a log does when its sync fails.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum OnFailure {
+    /// Writes a new copy under another name and reports it: correct.
+    Rewrite,
+    /// Says so, and promises nothing: correct.
+    Report,
+    /// Syncs again and takes the success for one.
+    Retry,
+    /// Does not look.
+    Ignore,
+}
+
+fn put(fs: &FaultFs, on_failure: OnFailure) -> io::Result<()> {
+    let mut log = fs.create("log")?;
+    fs.sync_dir(".")?;
+    log.write_all(b"record")?;
+    match (log.sync_data(), on_failure) {
+        (Ok(()), _) | (Err(_), OnFailure::Ignore) => Ok(()),
+        (Err(_), OnFailure::Retry) => log.sync_data(),
+        (Err(error), OnFailure::Report) => Err(error),
+        (Err(_), OnFailure::Rewrite) => {
+            let mut copy = fs.create("log.new")?;
+            copy.write_all(b"record")?;
+            copy.sync_data()?;
+            fs.rename("log.new", "log")?;
+            fs.sync_dir(".")
+        }
+    }
+}
+
+/// Explores; nothing to compare in the worker process of another exploration.
+#[track_caller]
+fn expect(on_failure: OnFailure, rule: fn() -> Rule, profile: Profile, expected: Verdict) {
+    let workload = move |fs: &FaultFs| -> Result<(), Broken> {
+        fs.arm(rule());
+        fs.begin(1);
+        match put(fs, on_failure) {
+            Ok(()) => fs.ack(1),
+            Err(_) => fs.failed(1),
+        }
+        fs.injector().finish().map_err(|e| Broken::lost(e.to_string()))
+    };
+    let check = |fs: &FaultFs, marks: &Marks| -> Result<(), Broken> {
+        let acked = marks.acked.contains(&1);
+        match fs.read("log") {
+            Ok(content) if content == b"record" || !acked => Ok(()),
+            Ok(content) => Err(Broken::lost(format!("record 1: the log holds {content:?}"))),
+            Err(_) if !acked => Ok(()),
+            Err(e) => Err(Broken::lost(format!("record 1: {e}"))),
+        }
+    };
+    let reports = explore(workload).profiles([profile]).reports(check).unwrap();
+    if let Some(report) = reports.first() {
+        assert_eq!(report.verdict, expected, "{on_failure:?} under {}: {report}", rule());
+    }
+}
+
+#[test]
+fn a_sync_that_is_retried_or_ignored_loses_the_record_and_the_fixed_twins_do_not() {
+    const LINUX: [fn() -> Rule; 2] =
+        [|| on::sync().take(1).fail(EIO), || on::sync().take(1).fail_revert(EIO)];
+    for profile in [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL] {
+        for rule in LINUX {
+            expect(OnFailure::Rewrite, rule, profile, Verdict::Held);
+            expect(OnFailure::Report, rule, profile, Verdict::Held);
+            expect(OnFailure::Retry, rule, profile, Verdict::Lost);
+            expect(OnFailure::Ignore, rule, profile, Verdict::Lost);
+        }
+        let freebsd = || on::sync().take(1).fail_dirty(EIO);
+        expect(OnFailure::Retry, freebsd, profile, Verdict::Held);
+        expect(OnFailure::Ignore, freebsd, profile, Verdict::Lost);
+    }
+    // The page cache outlives the process.
+    let retry = || on::sync().take(1).fail(EIO);
+    expect(OnFailure::Retry, retry, Profile::PROCESS_KILL, Verdict::Held);
+}
+
+#[test]
+fn a_lying_disk_loses_what_it_promised() {
+    let lies = || on::sync().lie();
+    expect(OnFailure::Rewrite, lies, Profile::POSIX, Verdict::Lost);
+}
