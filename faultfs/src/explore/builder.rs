@@ -154,9 +154,14 @@ impl<D: Door> Explore<D> {
             None => replay_token(&traces, &name)?,
             Some(_) => None,
         };
+        let thread = std::thread::current();
+        let program = std::env::args().collect::<Vec<_>>().join(" ");
         let mut settings = Settings {
             traces,
-            replay: Replay::Test(&name),
+            replay: match thread.name() {
+                Some(test) if test != "main" => Replay::Test(test),
+                _ => Replay::Program(&program),
+            },
             progress: &mut |_| {},
             interrupted: &session::interrupted,
         };

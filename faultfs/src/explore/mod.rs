@@ -57,6 +57,8 @@ pub enum Replay<'a> {
     Tool,
     /// The test of this name, told by [`REPLAY`].
     Test(&'a str),
+    /// The program that this command line starts, told by [`REPLAY`].
+    Program(&'a str),
 }
 
 impl Replay<'_> {
@@ -64,11 +66,8 @@ impl Replay<'_> {
     fn line(self, token: &str) -> String {
         match self {
             Replay::Tool => format!("cargo faultfs replay {token}"),
-            // Explorations of one test are told apart by a number behind its name.
-            Replay::Test(name) => {
-                let test = name.split('#').next().unwrap_or(name);
-                format!("{REPLAY}={token} cargo test {test}")
-            }
+            Replay::Test(name) => format!("{REPLAY}={token} cargo test {name}"),
+            Replay::Program(line) => format!("{REPLAY}={token} {line}"),
         }
     }
 }
