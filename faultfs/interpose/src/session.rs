@@ -19,6 +19,10 @@ use crate::symbols::OVERRIDES;
 /// Starts to record; the errors are those of [`crate::Session::start`].
 pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
     require_linked()?;
+    // Before the log is touched, which may be that of the active one.
+    if DOOR.is_active() {
+        return Err(busy());
+    }
     let root = fs::canonicalize(options.root)?;
     let dev = fs::metadata(&root)?.dev();
     refuse_open_files(&root)?;
@@ -39,15 +43,13 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
     if options.trap {
         crate::trap::install()?;
     }
-    // SAFETY: both are fresh mappings of at least that length, never unmapped by us.
-    if unsafe { DOOR.open(&opening, &known) } {
-        Ok(())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "a session is active in this process already",
-        ))
-    }
+    // SAFETY: both are fresh mappings of at least that length; the first is the log's from here on, the
+    // second is never unmapped.
+    if unsafe { DOOR.open(&opening, &known) } { Ok(()) } else { Err(busy()) }
+}
+
+fn busy() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "a session is active in this process already")
 }
 
 /// The header, and room for a few records.

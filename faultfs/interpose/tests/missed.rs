@@ -164,10 +164,16 @@ fn refusals_say_what_to_do() {
     drop(open);
     let short = Options { log_bytes_max: 100, ..recording.options(false) };
     assert_eq!(refused(&short), "log_bytes_max is 100: give it at least 16384");
+    let base = snapshot(&recording.root).unwrap();
     let session = Session::start(&recording.options(false)).unwrap();
     let second = Recording::new();
     assert_eq!(refused(&second.options(false)), "a session is active in this process already");
+    // Nor does the refusal harm the log of the active one.
+    assert_eq!(refused(&recording.options(false)), "a session is active in this process already");
+    fs::write(recording.root.join("late"), "x").unwrap();
     session.finish();
+    let trace = decode(&recording.log, base, "").unwrap();
+    assert_eq!((trace.ops.len(), trace.unmodelled.len()), (2, 0));
     Session::start(&second.options(false)).unwrap().finish();
     assert!(faultfs_interpose::is_linked());
     fs::write(&second.log, vec![7; 10_000]).unwrap();

@@ -124,7 +124,7 @@ fn through_log(
         unsafe { sys::raw(libc::SYS_pwritev2, [to as usize, part_at, 1, at as usize, 0, 0]) };
     held.end(Some(started), wrote, None);
     if wrote > 0 {
-        // SAFETY: the log is never unmapped, and this part of it never changes again.
+        // SAFETY: the log stays while the lock is held, and this part of it never changes again.
         let written = unsafe { std::slice::from_raw_parts(data, wrote as usize) };
         maps::wrote(held, target.ino, at, written);
     }

@@ -94,7 +94,7 @@ fn recorded(held: &Held<'_>, call: &Call, write: &Write<'_>, stat: &Stat) -> Opt
         held.unmodelled(call, "a direct write failed, and may have been done in part");
     }
     if let Ok(written) = usize::try_from(returned) {
-        // SAFETY: the log is never unmapped, and this part of it never changes again.
+        // SAFETY: the log stays while the lock is held, and this part of it never changes again.
         let written = unsafe { slice::from_raw_parts(data, written) };
         maps::wrote(held, stat.ino, offset, written);
     }

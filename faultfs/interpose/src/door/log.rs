@@ -2,7 +2,7 @@
 //! process that wrote it.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 use crate::record::{ALIGN, HEAD_LEN, Head, Kind, MAGIC, RECORDS_AT, header};
 
@@ -34,6 +34,7 @@ pub(crate) struct Log {
     capacity: AtomicUsize,
     tail: AtomicUsize,
     backed: AtomicUsize,
+    full: AtomicBool,
 }
 
 impl Log {
@@ -43,6 +44,7 @@ impl Log {
             capacity: AtomicUsize::new(0),
             tail: AtomicUsize::new(0),
             backed: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -50,15 +52,24 @@ impl Log {
     ///
     /// # Safety
     /// `base` must be `capacity` bytes mapped shared and writable, all zero, at least
-    /// [`RECORDS_AT`] of them, and stay mapped until the process ends.
+    /// [`RECORDS_AT`] of them, and is the log's own until [`Log::close`].
     pub(crate) unsafe fn open(&self, base: *mut u8, capacity: usize) {
         assert!(capacity >= RECORDS_AT);
         self.base.store(base.expose_provenance(), Relaxed);
         self.capacity.store(capacity, Relaxed);
         self.tail.store(RECORDS_AT, Relaxed);
         self.backed.store(0, Relaxed);
+        self.full.store(false, Relaxed);
         self.set(header::TAIL, RECORDS_AT as u64);
         self.set(header::MAGIC, MAGIC);
+    }
+
+    /// Gives the mapping back.
+    pub(crate) fn close(&self) {
+        let (base, capacity) = (self.base.swap(0, Relaxed), self.capacity.load(Relaxed));
+        self.capacity.store(0, Relaxed);
+        // SAFETY: nobody finds it any more; whoever wrote to it held the lock, as the caller does now.
+        unsafe { sys::unmap(base, capacity) };
     }
 
     /// Sets a word of the header.
@@ -68,8 +79,8 @@ impl Log {
         if header.is_null() {
             return;
         }
-        // SAFETY: the mapping is at least a page, aligned to one, and is never unmapped; the
-        // header is only accessed as atomic words.
+        // SAFETY: the mapping is at least a page and aligned to one; the header is only accessed as
+        // atomic words. Without the lock this is called by its holder only, or in a forked child.
         unsafe { AtomicU64::from_ptr(header.add(word)) }.store(to, Release);
     }
 
@@ -84,11 +95,13 @@ impl Log {
         let position = self.tail.load(Relaxed);
         let data_at = (position + HEAD_LEN + entry.name.len()).next_multiple_of(data_align);
         let end = data_at.checked_add(data_len)?.next_multiple_of(ALIGN);
-        let fits = u32::try_from(end - position).is_ok() && end <= self.capacity.load(Relaxed);
+        let fits = !self.full.load(Relaxed)
+            && u32::try_from(end - position).is_ok()
+            && end <= self.capacity.load(Relaxed);
         if !fits || !self.back(end) {
             self.set(header::FULL, 1);
             // Nothing more, even if it were short enough: a log with holes in it tells less.
-            self.capacity.store(0, Relaxed);
+            self.full.store(true, Relaxed);
             return None;
         }
         let base = ptr::with_exposed_provenance_mut::<u8>(self.base.load(Relaxed));

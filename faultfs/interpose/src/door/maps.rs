@@ -347,7 +347,7 @@ fn stored(held: &Held<'_>, ino: u64, offset: u64, view: usize, len: usize) {
     copy(view, data.expose_provenance(), len);
     held.commit(0, slot, len);
     // The log's copy, not the view once more: stores go on meanwhile.
-    // SAFETY: the log is never unmapped, and this part of it never changes again.
+    // SAFETY: the log stays while the lock is held, and this part of it never changes again.
     let data = unsafe { std::slice::from_raw_parts(data, len) };
     patch(held, ino, offset, data);
 }

@@ -213,6 +213,10 @@ impl Door {
         false
     }
 
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Relaxed)
+    }
+
     /// Ends the recording. What was stored through mappings until now is still written down.
     pub(crate) fn close(&self) {
         if let Some(held) = self.hold() {
@@ -220,6 +224,7 @@ impl Door {
             maps::forget(&held);
             self.active.store(false, SeqCst);
             self.log.set(header::FINISHED, 1);
+            self.log.close();
         }
     }
 
