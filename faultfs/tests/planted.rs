@@ -12,7 +12,7 @@ use faultfs::fs::File;
 use faultfs::report::{CREATION_NOT_DURABLE, Report};
 use faultfs::verdict::{Broken, Verdict};
 use faultfs::{FaultFs, Profile, explore};
-use log::{Bug, Files, Log};
+use log::{Bug, Files, Log, POWER_CUTS, expect};
 
 impl Files for FaultFs {
     type File = File;
@@ -56,23 +56,6 @@ fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
 fn reports(bug: Bug) -> Vec<Report> {
     explore(|fs| workload(fs, bug)).profiles(Profile::ALL).reports(log::check).unwrap()
 }
-
-/// Under which profiles a bug loses data, and that the loss is named in the first of them.
-#[track_caller]
-fn expect(reports: &[Report], losing: &[Profile], named: &str) {
-    for report in reports {
-        let expected = match losing.contains(&report.profile) {
-            true => Verdict::Lost,
-            false => Verdict::Held,
-        };
-        assert_eq!(report.verdict, expected, "{report}");
-    }
-    let Some(worst) = reports.first() else { return };
-    let first = worst.failures.first().map(|f| f.omitted.join("; ")).unwrap_or_default();
-    assert!(first.contains(named), "expected {named:?} in:\n{worst}");
-}
-
-const POWER_CUTS: [Profile; 3] = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
 
 #[test]
 fn the_fixed_twin_holds_under_every_profile() {
@@ -231,4 +214,37 @@ fn a_stress_test_takes_crash_images_while_the_database_runs() {
     };
     assert_eq!(lost_images(Bug::None), 0);
     assert!(lost_images(Bug::WritebackForSync) > 0);
+}
+
+/// A recovery that fails once and never again is no verdict on the engine.
+#[test]
+fn a_failure_that_does_not_repeat_is_not_reported_as_one() {
+    let mut failed = false;
+    let report = explore(|fs| workload(fs, Bug::None))
+        .in_process()
+        .reports(|fs, marks| match std::mem::replace(&mut failed, true) {
+            false => Err(Broken::lost("by a whim")),
+            true => log::check(fs, marks),
+        })
+        .unwrap()
+        .remove(0);
+    assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
+    assert!(report.failures.is_empty(), "{report}");
+    assert!(report.not_measured[0].contains("lost at first, in a fresh process held"), "{report}");
+}
+
+/// A fixed part of the held states is looked at twice, so that a recovery which does not repeat is seen.
+#[test]
+fn a_recovery_that_holds_only_at_first_makes_the_run_not_measured() {
+    let mut seen = std::collections::BTreeSet::new();
+    let report = explore(|fs| workload(fs, Bug::None))
+        .in_process()
+        .reports(|fs, marks| match seen.insert((fs.disk().digest(), marks.clone())) {
+            false => Err(Broken::corrupt("the second time")),
+            true => log::check(fs, marks),
+        })
+        .unwrap()
+        .remove(0);
+    assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
+    assert!(report.not_measured[0].contains("held at first"), "{report}");
 }

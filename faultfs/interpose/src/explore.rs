@@ -85,15 +85,15 @@ where
     }
 
     fn trace(&mut self, room: &Path) -> Result<Trace> {
-        let wrong = |what: &str, error: std::io::Error| {
-            Error::new(format!("the recording in {} cannot be {what}: {error}", room.display()))
-        };
-        let mut trace =
-            decode(&room.join(LOG), Disk::new(), "").map_err(|error| wrong("read", error))?;
-        let difference = verify(&trace, &room.join(ROOT)).map_err(|e| wrong("compared", e))?;
-        trace.unmodelled.extend(difference.map(|difference| {
-            format!("something changed the folder that the door did not see: {difference}")
-        }));
+        let mut trace = decode(&room.join(LOG), Disk::new(), "").map_err(|error| {
+            Error::new(format!("the recording in {} cannot be read: {error}", room.display()))
+        })?;
+        trace.unmodelled.extend(match verify(&trace, &room.join(ROOT)) {
+            Ok(difference) => difference.map(|difference| {
+                format!("something changed the folder that the door did not see: {difference}")
+            }),
+            Err(error) => Some(format!("the folder cannot be compared with the trace: {error}")),
+        });
         Ok(trace)
     }
 

@@ -201,8 +201,8 @@ fn confirm(
     Ok(confirmed)
 }
 
-/// One in a hundred of the held states is checked once more, in a fresh process; which ones depends on
-/// their tokens alone.
+/// One in a hundred of the held states, and at least one, is checked once more, in a fresh process; which
+/// ones depends on their tokens alone.
 fn sample(
     model: &Model,
     judge: &mut dyn Judge,
@@ -210,8 +210,11 @@ fn sample(
     outcomes: &[Option<Outcome>],
 ) -> Result<Vec<String>> {
     let held = tokens.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Some(Ok(()))));
-    let sampled = held.filter(|(token, _)| crc32fast::hash(token.as_bytes()).is_multiple_of(100));
-    let sampled: Vec<String> = sampled.map(|(token, _)| token.clone()).collect();
+    let mut drawn: Vec<(u32, &String)> =
+        held.map(|(token, _)| (crc32fast::hash(token.as_bytes()), token)).collect();
+    drawn.sort();
+    drawn.truncate(drawn.len().div_ceil(100));
+    let sampled: Vec<String> = drawn.into_iter().map(|(_, token)| token.clone()).collect();
     let again = sampled.iter().zip(judge.afresh(model, &sampled, false)?);
     let differ = again.filter_map(|(token, second)| match second {
         Some(second @ Err(_)) => Some(disagreement(token, Verdict::Held, &second)),

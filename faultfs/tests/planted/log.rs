@@ -3,8 +3,10 @@
 
 use std::io;
 
+use faultfs::Profile;
+use faultfs::report::Report;
 use faultfs::trace::Marks;
-use faultfs::verdict::Broken;
+use faultfs::verdict::{Broken, Verdict};
 
 /// What the engine asks of a filesystem.
 pub(crate) trait Files {
@@ -131,3 +133,22 @@ pub(crate) fn check(files: &impl Files, marks: &Marks) -> Result<(), Broken> {
     }
     Ok(())
 }
+
+/// Under which profiles a bug loses data, and that the loss is named in the first of them. There are no
+/// reports in a worker process that was started for another exploration of the test.
+#[track_caller]
+pub(crate) fn expect(reports: &[Report], losing: &[Profile], named: &str) {
+    for report in reports {
+        let expected = match losing.contains(&report.profile) {
+            true => Verdict::Lost,
+            false => Verdict::Held,
+        };
+        assert_eq!(report.verdict, expected, "{report}");
+    }
+    let Some(worst) = reports.first() else { return };
+    let first = worst.failures.first().map(|f| f.omitted.join("; ")).unwrap_or_default();
+    assert!(first.contains(named), "expected {named:?} in:\n{worst}");
+}
+
+/// The profiles under which the power goes.
+pub(crate) const POWER_CUTS: [Profile; 3] = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
