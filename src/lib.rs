@@ -102,6 +102,8 @@
 //!   scenario and calls the one before it. A hook that replaces it takes that away; then a pause
 //!   ends with its time limit.
 
+#![forbid(unsafe_code)]
+
 mod action;
 mod arg;
 mod armed;

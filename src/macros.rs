@@ -10,9 +10,9 @@ macro_rules! __site {
         static SITE: $crate::Site = $crate::Site::new(
             $name,
             $form,
-            env!("CARGO_PKG_NAME"),
-            module_path!(),
-            (file!(), line!(), column!()),
+            ::std::env!("CARGO_PKG_NAME"),
+            ::std::module_path!(),
+            (::std::file!(), ::std::line!(), ::std::column!()),
         );
         #[$crate::__private::distributed_slice($crate::__private::SITES)]
         #[linkme(crate = $crate::__private::linkme)]
@@ -30,9 +30,9 @@ macro_rules! __site {
         static SITE: $crate::Site = $crate::Site::new(
             $name,
             $form,
-            env!("CARGO_PKG_NAME"),
-            module_path!(),
-            (file!(), line!(), column!()),
+            ::std::env!("CARGO_PKG_NAME"),
+            ::std::module_path!(),
+            (::std::file!(), ::std::line!(), ::std::column!()),
         );
         &SITE
     }};
@@ -65,25 +65,28 @@ macro_rules! __site {
 #[macro_export]
 macro_rules! fail_point {
     ($name:literal $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::PASS);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::PASS);
         if site.is_open() && $crate::__private::pass(site) {
             $crate::__private::refuse_return($name);
         }
     }};
     ($name:literal, $returned:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::RETURN);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::RETURN);
         if site.is_open() && $crate::__private::pass(site) {
             return $crate::__private::returned($returned);
         }
     }};
     ($name:literal, $condition:expr, $returned:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::RETURN);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::RETURN);
         if site.is_open() && $condition && $crate::__private::pass(site) {
             return $crate::__private::returned($returned);
         }
     }};
     ($name:expr $(,)?) => {{
-        let site = $crate::__site!(None, $crate::__private::Form::PASS);
+        let site = $crate::__site!(::std::option::Option::None, $crate::__private::Form::PASS);
         if site.is_open() {
             let name: &str = $name;
             if $crate::__private::pass_named(site, name) {
@@ -93,7 +96,7 @@ macro_rules! fail_point {
     }};
     ($name:expr, $returned:expr $(,)?) => {{ $crate::fail_point!($name, true, $returned) }};
     ($name:expr, $condition:expr, $returned:expr $(,)?) => {{
-        let site = $crate::__site!(None, $crate::__private::Form::RETURN);
+        let site = $crate::__site!(::std::option::Option::None, $crate::__private::Form::RETURN);
         if site.is_open() && $condition && $crate::__private::pass_named(site, $name) {
             return $crate::__private::returned($returned);
         }
@@ -168,35 +171,37 @@ macro_rules! fail_point {
 #[macro_export]
 macro_rules! fault_point {
     ($name:literal $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::IO);
+        let site = $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::IO);
         if site.is_open() && $crate::__private::pass(site) {
-            Err($crate::__private::io_error())
+            ::std::result::Result::Err($crate::__private::io_error())
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, with: $data:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::IO);
+        let site = $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::IO);
         if site.is_open() && $crate::__private::pass_with(site, $data) {
-            Err($crate::__private::io_error())
+            ::std::result::Result::Err($crate::__private::io_error())
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, with: $data:expr, $error:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::ERROR);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::ERROR);
         if site.is_open() && $crate::__private::pass_with(site, $data) {
-            Err($crate::__private::error($error))
+            ::std::result::Result::Err($crate::__private::error($error))
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, $error:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::ERROR);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::ERROR);
         if site.is_open() && $crate::__private::pass(site) {
-            Err($crate::__private::error($error))
+            ::std::result::Result::Err($crate::__private::error($error))
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
 }
@@ -209,35 +214,35 @@ macro_rules! fault_point {
     ($name:literal $(,)?) => {{
         if false {
             let _: &str = $name;
-            Err($crate::__private::io_error())
+            ::std::result::Result::Err($crate::__private::io_error())
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, with: $data:expr $(,)?) => {{
         if false {
             let _: &str = $name;
             $crate::__private::off_with($data);
-            Err($crate::__private::io_error())
+            ::std::result::Result::Err($crate::__private::io_error())
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, with: $data:expr, $error:expr $(,)?) => {{
         if false {
             let _: &str = $name;
             $crate::__private::off_with($data);
-            Err($crate::__private::error($error))
+            ::std::result::Result::Err($crate::__private::error($error))
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
     ($name:literal, $error:expr $(,)?) => {{
         if false {
             let _: &str = $name;
-            Err($crate::__private::error($error))
+            ::std::result::Result::Err($crate::__private::error($error))
         } else {
-            Ok(())
+            ::std::result::Result::Ok(())
         }
     }};
 }
@@ -262,11 +267,14 @@ macro_rules! fault_point {
 #[macro_export]
 macro_rules! fault_value {
     ($name:literal, $type:ty $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::value::<$type>());
+        let site = $crate::__site!(
+            ::std::option::Option::Some($name),
+            $crate::__private::Form::value::<$type>()
+        );
         if site.is_open() && $crate::__private::pass(site) {
-            Some($crate::__private::value::<$type>())
+            ::std::option::Option::Some($crate::__private::value::<$type>())
         } else {
-            None
+            ::std::option::Option::None
         }
     }};
 }
@@ -279,9 +287,9 @@ macro_rules! fault_value {
     ($name:literal, $type:ty $(,)?) => {{
         if false {
             let _: &str = $name;
-            Some($crate::__private::value::<$type>())
+            ::std::option::Option::Some($crate::__private::value::<$type>())
         } else {
-            None
+            ::std::option::Option::None
         }
     }};
 }
@@ -305,22 +313,23 @@ macro_rules! fault_value {
 #[macro_export]
 macro_rules! fault_point_async {
     ($name:literal $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::IO);
+        let site = $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::IO);
         async move {
             if site.is_open() {
                 $crate::__private::async_io_result($crate::__private::pass_async(site).await)
             } else {
-                Ok(())
+                ::std::result::Result::Ok(())
             }
         }
     }};
     ($name:literal, $error:expr $(,)?) => {{
-        let site = $crate::__site!(Some($name), $crate::__private::Form::ERROR);
+        let site =
+            $crate::__site!(::std::option::Option::Some($name), $crate::__private::Form::ERROR);
         async {
             if site.is_open() {
                 $crate::__private::async_result($crate::__private::pass_async(site).await, $error)
             } else {
-                Ok(())
+                ::std::result::Result::Ok(())
             }
         }
     }};
@@ -331,6 +340,6 @@ macro_rules! fault_point_async {
 #[cfg(not(feature = "failpoints"))]
 #[macro_export]
 macro_rules! fault_point_async {
-    ($name:literal $(,)?) => {{ std::future::ready($crate::fault_point!($name)) }};
-    ($name:literal, $error:expr $(,)?) => {{ std::future::ready($crate::fault_point!($name, $error)) }};
+    ($name:literal $(,)?) => {{ ::std::future::ready($crate::fault_point!($name)) }};
+    ($name:literal, $error:expr $(,)?) => {{ ::std::future::ready($crate::fault_point!($name, $error)) }};
 }

@@ -73,7 +73,7 @@ struct State {
     calling: Vec<ThreadId>,
     /// Threads that wait for `changed`.
     watchers: u32,
-    /// Tasks that wait for a change.
+    /// Tasks to wake at the next change.
     wakers: Vec<Waker>,
     is_retired: bool,
     is_optional: bool,
@@ -135,8 +135,7 @@ impl Point {
         state.armed_at = armed_at;
         state.is_optional = false;
         state.release_all();
-        self.announce(&mut state);
-        drop(state);
+        self.announce(state);
         // A callback owns values of its user, whose drop is not run under the lock.
         drop(old);
     }
@@ -184,7 +183,7 @@ impl Point {
     pub(crate) fn release(&self, count: usize) {
         let mut state = self.lock();
         state.release_paused(count);
-        self.announce(&mut state);
+        self.announce(state);
     }
 
     /// Lets go whoever rests here because the test panics, which only matters if it goes on.
@@ -194,7 +193,7 @@ impl Point {
             self.report_let_go(&resting.who);
         }
         state.release_all();
-        self.announce(&mut state);
+        self.announce(state);
     }
 
     fn report_let_go(&self, who: &str) {
@@ -210,12 +209,11 @@ impl Point {
         let mut state = self.lock();
         state.is_retired = true;
         state.release_all();
-        self.announce(&mut state);
         let predecessors = std::mem::take(&mut state.predecessors);
-        drop(state);
+        self.announce(state);
         // Whoever is held here waits for a change there.
         for first in predecessors {
-            first.announce(&mut first.lock());
+            first.announce(first.lock());
         }
     }
 
@@ -351,13 +349,16 @@ impl Point {
         holds(&state)
     }
 
-    /// Wakes whoever waits for a change. Costs no system call when nobody does.
-    fn announce(&self, state: &mut State) {
+    /// Unlocks, and wakes whoever waits for a change. Costs no system call when nobody does.
+    fn announce(&self, mut state: MutexGuard<'_, State>) {
         if state.watchers > 0 {
             self.changed.notify_all();
         }
         if !state.wakers.is_empty() {
-            state.wakers.drain(..).for_each(Waker::wake);
+            let wakers = std::mem::take(&mut state.wakers);
+            // An executor may do as it likes when it is woken, even come back here.
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -401,9 +402,8 @@ impl State {
     }
 
     fn release_one(&mut self, ticket: u64) {
-        if let Some(Resting { waker: Some(waker), .. }) = self.resting.remove(&ticket) {
-            waker.wake();
-        }
+        let resting = self.resting.remove(&ticket);
+        self.wakers.extend(resting.and_then(|resting| resting.waker));
     }
 }
 

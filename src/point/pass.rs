@@ -38,14 +38,12 @@ impl Point {
         let mut state = self.lock();
         let number = state.arrive(site)?;
         if !state.predecessors.is_empty() {
-            self.announce(&mut state);
-            drop(state);
+            self.announce(state);
             self.wait_for_predecessors(site);
             state = self.lock();
         }
         let step = self.decide(&mut state, site, number);
-        self.announce(&mut state);
-        drop(state);
+        self.announce(state);
         // A step that `decide` calls done is passed already.
         match step {
             Step::Done(returned) => returned,
@@ -86,14 +84,14 @@ impl Point {
         let number = {
             let mut state = self.lock();
             let number = state.arrive(site)?;
-            self.announce(&mut state);
+            self.announce(state);
             number
         };
         self.predecessors_passed(site).await;
         let step = {
             let mut state = self.lock();
             let step = self.decide(&mut state, site, number);
-            self.announce(&mut state);
+            self.announce(state);
             step
         };
         let step = match step {
@@ -132,7 +130,7 @@ impl Point {
     fn leave(&self) {
         let mut state = self.lock();
         state.passed += 1;
-        self.announce(&mut state);
+        self.announce(state);
     }
 
     fn call(&self, callback: &Callback, hit: &mut Hit<'_>) -> Step {
@@ -146,7 +144,7 @@ impl Point {
             Decision::Task(task) => {
                 let mut state = self.lock();
                 let step = self.begin(&mut state, site, task);
-                self.announce(&mut state);
+                self.announce(state);
                 step
             }
         }
@@ -304,7 +302,7 @@ impl Drop for InCall<'_> {
         if let Some(index) = state.calling.iter().position(|thread| *thread == own) {
             state.calling.swap_remove(index);
         }
-        self.point.announce(&mut state);
+        self.point.announce(state);
     }
 }
 

@@ -253,3 +253,36 @@ fn a_site_in_a_closure_that_owns_what_it_returns_compiles() {
     assert_eq!(send("kept".to_owned()), Err("kept".to_owned()));
     faults.finish();
 }
+
+/// Macros find what they need whatever the code around them calls its own.
+mod shadowed {
+    #![allow(non_snake_case, dead_code)]
+
+    #[derive(Debug, PartialEq)]
+    pub(super) struct Ok(pub(super) u32);
+    struct Err;
+    struct Some;
+    struct None;
+    struct Result;
+
+    pub(super) fn every_form() -> Ok {
+        let site = 1;
+        faultpoint::fail_point!("points_shadowed");
+        faultpoint::fail_point!("points_shadowed_return", |_| Ok(site));
+        let failed = faultpoint::fault_point!("points_shadowed_io").is_err();
+        let value = faultpoint::fault_value!("points_shadowed_value", u32).unwrap_or(site);
+        Ok(value + u32::from(failed))
+    }
+}
+
+#[test]
+fn a_site_minds_its_own_names() {
+    assert_eq!(shadowed::every_form(), shadowed::Ok(1));
+    let faults = Scenario::new();
+    faults.arm("points_shadowed_io", "return");
+    faults.arm("points_shadowed_value", "return(5)");
+    assert_eq!(shadowed::every_form(), shadowed::Ok(6));
+    faults.arm("points_shadowed_return", "return");
+    assert_eq!(shadowed::every_form(), shadowed::Ok(1));
+    faults.finish();
+}
