@@ -350,16 +350,22 @@ impl Point {
     }
 
     /// Unlocks, and wakes whoever waits for a change. Costs no system call when nobody does.
-    fn announce(&self, mut state: MutexGuard<'_, State>) {
+    #[inline(always)]
+    fn announce(&self, state: MutexGuard<'_, State>) {
+        if state.watchers > 0 || !state.wakers.is_empty() {
+            self.wake(state);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         if state.watchers > 0 {
             self.changed.notify_all();
         }
-        if !state.wakers.is_empty() {
-            let wakers = std::mem::take(&mut state.wakers);
-            // An executor may do as it likes when it is woken, even come back here.
-            drop(state);
-            wakers.into_iter().for_each(Waker::wake);
-        }
+        let wakers = std::mem::take(&mut state.wakers);
+        // An executor may do as it likes when it is woken, even come back here.
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A panic at a point (that is what points are for) never poisons it.
