@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,14 @@ impl Broken {
     /// Adds what the process had last written to its standard error.
     pub(crate) fn with_output(mut self, output: impl Into<String>) -> Self {
         self.output = output.into();
+        self
+    }
+
+    /// The same without the worker's own folder in its words, so that they do not depend on the worker.
+    pub(crate) fn without_folder(mut self, folder: &Path) -> Self {
+        if let Some(folder) = folder.to_str() {
+            self.message = self.message.replace(folder, "…");
+        }
         self
     }
 

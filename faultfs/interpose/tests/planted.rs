@@ -219,3 +219,27 @@ fn a_run_that_cannot_be_modelled_is_not_explored() {
         assert!(report.not_measured[0].contains("pipe"), "{report}");
     }
 }
+
+/// Where a worker keeps its files is not part of what went wrong.
+#[test]
+fn a_message_does_not_depend_on_the_worker() {
+    let run = |workers| {
+        explore(|root| {
+            File::create(root.join("file"))?.sync_all()?;
+            ack(0);
+            Ok(())
+        })
+        .named("paths")
+        .workers(workers)
+        .reports(|root, marks| match root.join("file").exists() || marks.acked.is_empty() {
+            true => Ok(()),
+            false => Err(Broken::lost(format!("{} is gone", root.join("file").display()))),
+        })
+        .unwrap()
+    };
+    let (one, three) = (run(1), run(3));
+    assert_eq!(one, three);
+    if let Some(report) = one.first() {
+        assert_eq!(report.failures[0].message, "…/root/file is gone");
+    }
+}

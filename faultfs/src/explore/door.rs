@@ -257,7 +257,8 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
                 let mut check = |disk: &Disk, marks: &Marks| {
                     door.check(&room, disk, &mut |root| oracle(root, marks))
                 };
-                check_token(builder, token, &mut check).map(|()| Vec::new())
+                let outcome = check_token(builder, token, &mut check);
+                outcome.map(|()| Vec::new()).map_err(|broken| broken.without_folder(&room))
             })
         }
     }
