@@ -298,15 +298,22 @@ static CLOCK: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 type Clock = unsafe extern "C" fn(clockid_t, *mut timespec) -> c_int;
 
-fn libc_clock() -> Option<Clock> {
-    let mut found = CLOCK.load(Relaxed);
-    if found.is_null() {
+/// Run when the program is loaded: later, the first to ask for the time might be an allocator that
+/// holds its own lock, which looking up a symbol may need.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static FIND_CLOCK: extern "C" fn() = {
+    extern "C" fn find() {
         // SAFETY: a null-terminated name.
-        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"clock_gettime".as_ptr()) };
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"clock_gettime".as_ptr()) };
         CLOCK.store(found, Relaxed);
     }
+    find
+};
+
+fn libc_clock() -> Option<Clock> {
     // SAFETY: null or libc's function of that name and type.
-    unsafe { transmute::<*mut c_void, Option<Clock>>(found) }
+    unsafe { transmute::<*mut c_void, Option<Clock>>(CLOCK.load(Relaxed)) }
 }
 
 #[unsafe(no_mangle)]
