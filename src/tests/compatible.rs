@@ -1,8 +1,8 @@
 //! The interface of the `fail` crate. Every test here holds a `FailScenario`, for the settings are
 //! the whole process's.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,23 @@ use faultpoint::{FailGuard, FailScenario, Scenario, cfg, fail_point, list, remov
 fn returns() -> u32 {
     fail_point!("compatible_return", |argument| argument.map_or(2, |a| a.parse().unwrap()));
     0
+}
+
+/// Runs `pass` on a thread of its own, and comes back when it has hit the armed point.
+fn spawn_until_hit<T: Send + 'static>(
+    name: &str,
+    pass: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let hits = || -> u64 {
+        let sites = faultpoint::catalogue();
+        sites.iter().filter(|site| site.name() == Some(name)).map(|site| site.hits()).sum()
+    };
+    let before = hits();
+    let thread = thread::spawn(pass);
+    while hits() == before {
+        thread::yield_now();
+    }
+    thread
 }
 
 #[test]
@@ -91,15 +108,14 @@ fn a_pause_lasts_until_another_action_is_set() {
     let _scenario = FailScenario::setup();
     for release in ["off", "return(9)", "remove"] {
         cfg("compatible_return", "pause").unwrap();
-        let (sender, receiver) = mpsc::channel();
-        let paused = thread::spawn(move || sender.send(returns()).unwrap());
-        receiver.recv_timeout(Duration::from_millis(30)).expect_err("it pauses");
+        let paused = spawn_until_hit("compatible_return", returns);
+        thread::sleep(Duration::from_millis(10));
+        assert!(!paused.is_finished());
         match release {
             "remove" => remove("compatible_return"),
             actions => cfg("compatible_return", actions).unwrap(),
         }
-        assert_eq!(receiver.recv().unwrap(), 0, "the pass that paused goes on");
-        paused.join().unwrap();
+        assert_eq!(paused.join().unwrap(), 0, "the pass that paused goes on");
     }
 }
 
@@ -198,9 +214,8 @@ fn an_arrow_and_a_semicolon_may_stand_in_an_argument() {
 fn rearming_while_threads_pause_does_not_spin_or_lock_others_out() {
     let _scenario = FailScenario::setup();
     cfg("compatible_pause", "pause").unwrap();
-    let paused: Vec<_> =
-        (0..4).map(|_| thread::spawn(|| fail_point!("compatible_pause"))).collect();
-    thread::sleep(Duration::from_millis(20));
+    let pass = || fail_point!("compatible_pause");
+    let paused: Vec<_> = (0..4).map(|_| spawn_until_hit("compatible_pause", pass)).collect();
     // Other names can be set and read meanwhile.
     cfg("compatible_return", "return(1)").unwrap();
     assert_eq!(returns(), 1);

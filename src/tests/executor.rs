@@ -17,7 +17,6 @@ async fn compact() -> std::io::Result<u32> {
 /// round when the compaction was done.
 fn rounds_beside(actions: &str) -> u32 {
     let faults = Scenario::new();
-    faults.set_patience(Duration::from_secs(1));
     let armed = faults.arm("executor_compact", actions);
     let rounds = Rc::new(Cell::new(0));
     let beside = Rc::clone(&rounds);
@@ -40,9 +39,10 @@ fn rounds_beside(actions: &str) -> u32 {
 #[test]
 fn a_task_that_sleeps_pauses_or_delays_lets_others_go_on() {
     assert_eq!(rounds_beside("pause"), 10);
-    assert_eq!(rounds_beside("sleep(50)"), 10);
-    assert_eq!(rounds_beside("delay(50)"), 10);
-    assert!(rounds_beside("yield") >= 1);
+    // How far the others come depends on the machine; that they come at all does not.
+    for actions in ["sleep(50)", "delay(50)", "yield"] {
+        assert!(rounds_beside(actions) >= 1, "{actions}");
+    }
 }
 
 #[test]
