@@ -166,8 +166,11 @@ impl Pattern {
             return Err(Error::new("an empty pattern matches nothing; write `*` for every path"));
         }
         glob::Pattern::new(text).map(Pattern).map_err(|e| {
-            let at = text[..e.pos.min(text.len())].chars().count() + 1;
-            Error::new(format!("`{text}` is not a path pattern: {} at its character {at}", e.msg))
+            Error::new(format!(
+                "`{text}` is not a path pattern: {} at its character {}",
+                e.msg,
+                e.pos + 1
+            ))
         })
     }
 
@@ -229,6 +232,11 @@ mod tests {
     fn a_bad_pattern_says_where() {
         let error = Pattern::new("a[").unwrap_err().to_string();
         assert!(error.starts_with("`a[` is not a path pattern: "), "{error}");
+        let error = Pattern::new("éé[").unwrap_err().to_string();
+        assert!(
+            error.ends_with("at its character 3"),
+            "characters are counted, not bytes: {error}"
+        );
         assert!(Pattern::new("").unwrap_err().to_string().contains("write `*`"));
     }
 }

@@ -1,0 +1,127 @@
+//! Plan text: whatever is written, it parses to a plan that prints itself, or to an error that says where.
+
+use faultfs::plan::{OpKind, Plan};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Words that mean something to the parser, and some that do not.
+fn word() -> impl Strategy<Value = String> {
+    let kinds = OpKind::ALL.iter().map(|kind| kind.word());
+    let others = [
+        "any",
+        "*",
+        "*.wal",
+        "db/**",
+        "a[",
+        "\"a b\"",
+        "\"",
+        "\\",
+        "->",
+        "skip",
+        "take",
+        "at",
+        "per-file",
+        "sometimes",
+        "seed",
+        "optional",
+        "fail",
+        "fail-after",
+        "fail-dirty",
+        "fail-revert",
+        "fail-late",
+        "short",
+        "torn",
+        "lie",
+        "flip",
+        "bytes",
+        "sectors",
+        "pages",
+        "EIO",
+        "ENOSPC",
+        "0",
+        "1",
+        "7",
+        "18446744073709551615",
+        "18446744073709551616",
+        "-1",
+        "0..9",
+        "9..0",
+        "1/2",
+        "2/1",
+        "é",
+        ";",
+        "\n",
+        "# no\n",
+    ];
+    select(kinds.chain(others).map(str::to_owned).collect::<Vec<_>>())
+}
+
+/// A rule that is written as it should be.
+fn rule() -> impl Strategy<Value = String> {
+    let op = select(vec!["read", "write", "sync", "rename", "any"]);
+    let pattern = "[a-z*?./ \"\\\\;#éß]{1,8}".prop_map(|pattern| format!("{pattern:?}"));
+    let when = prop_oneof![
+        Just(String::new()),
+        any::<u64>().prop_map(|skip| format!("skip {skip}")),
+        (1..u64::MAX).prop_map(|take| format!("per-file take {take}")),
+        (1u32..9, any::<u64>())
+            .prop_map(|(n, seed)| format!("sometimes {n}/9 seed {seed} optional")),
+    ];
+    let fault = prop_oneof![
+        select(vec!["EIO", "ENOSPC", "133"]).prop_map(|errno| format!("fail {errno}")),
+        Just("fail-after EDQUOT".to_owned()),
+    ];
+    (op, pattern, when, fault)
+        .prop_map(|(op, pattern, when, fault)| format!("{op} {pattern} {when} -> {fault}"))
+}
+
+/// Prints and parses back; an error names its column and says something.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    match text.parse::<Plan>() {
+        Ok(plan) => prop_assert_eq!(plan.to_string().parse::<Plan>(), Ok(plan)),
+        Err(error) => {
+            let error = error.to_string();
+            prop_assert!(error.starts_with("plan, "), "{}", error);
+            let (_, rest) = error.split_once("column ").expect("the error names a column");
+            let (column, message) = rest.split_once(": ").expect("the error says what is wrong");
+            let longest = text.split('\n').map(|line| line.chars().count()).max().unwrap_or(0);
+            let column: usize = column.parse().expect("a number");
+            prop_assert!((1..=longest + 1).contains(&column), "{}", error);
+            prop_assert!(message.contains(';') || message.contains("character"), "{}", error);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // The same cases in every run.
+    #![proptest_config(ProptestConfig {
+        cases: 4000,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(4),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_text_is_a_plan_or_an_error_with_a_place(text in "\\PC{0,60}") {
+        check(&text)?;
+    }
+
+    #[test]
+    fn any_words_are_a_plan_or_an_error_with_a_place(words in prop::collection::vec(word(), 0..14)) {
+        check(&words.join(" "))?;
+    }
+
+    #[test]
+    fn a_plan_that_parses_prints_itself(rules in prop::collection::vec(rule(), 1..4)) {
+        let text = rules.join(";");
+        // Only a pattern can be wrong here.
+        match text.parse::<Plan>() {
+            Ok(plan) => {
+                prop_assert_eq!(plan.rules().len(), rules.len());
+                prop_assert_eq!(plan.to_string().parse::<Plan>(), Ok(plan));
+            }
+            Err(error) => prop_assert!(error.to_string().contains("is not a path pattern"), "{}", error),
+        }
+    }
+}
