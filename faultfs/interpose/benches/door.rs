@@ -1,6 +1,9 @@
 //! What a `pwrite` of 4 KiB costs through the door: instructions in user space, counted one by
 //! one, and medians of interleaved rounds.
 //!
+//! Each round of a `rep movsb` counts as an instruction: of those inside the root, 4096 are the
+//! copy into the log. Their time is mostly the kernel's, for the page of memory that the copy takes.
+//!
 //! The filter of the trap cannot be removed, so what is timed with it comes last.
 
 #![allow(unsafe_code, reason = "system calls, and another process's steps")]

@@ -13,7 +13,7 @@ use faultfs::op::{Bytes, Ino, Kind as InodeKind, Name, Op, Slot, SyncKind};
 use faultfs::recorder::{OpId, Recorder};
 use faultfs::trace::{Mark, Outcome, Trace};
 
-use crate::record::{Kind, Log, Record, damaged, header, write};
+use crate::record::{Kind, Log, Record, damaged, header, linux, write};
 
 /// Reads the log of a session into a trace of `subject`. `base` is the disk that the root held when
 /// the session started, see [`crate::snapshot`].
@@ -216,17 +216,17 @@ impl Decoder {
             Kind::Rename => {
                 let from = self.slot_of(a, name, b)?;
                 let to = self.slot_of(c, record.data, d)?;
-                vec![Op::Rename { from, to, exchange: e & RENAME_EXCHANGE != 0 }]
+                vec![Op::Rename { from, to, exchange: e & linux::RENAME_EXCHANGE != 0 }]
             }
             Kind::Chmod => vec![Op::SetMode { ino: self.ino(a)?, mode: b as u32 & 0o7777 }],
             Kind::Sync => {
-                let data = i64::from(record.number) == libc::SYS_fdatasync;
+                let data = record.number == linux::FDATASYNC;
                 let kind = if data { SyncKind::Data } else { SyncKind::All };
                 vec![Op::Sync { ino: self.ino(a)?, kind }]
             }
             Kind::SyncRange => vec![Op::StartWriteback { ino: self.ino(a)? }],
             Kind::SyncAll => vec![Op::SyncAll],
-            Kind::Msync if d & libc::MS_SYNC as u64 != 0 => {
+            Kind::Msync if d & linux::MS_SYNC != 0 => {
                 vec![Op::SyncMap { ino: self.ino(a)?, offset: b, len: c }]
             }
             Kind::Msync => vec![Op::StartWriteback { ino: self.ino(a)? }],
@@ -268,19 +268,18 @@ impl Decoder {
     ) -> Option<Vec<Op>> {
         let Some(ino) = ino else { return self.missed("an inode that no record made") };
         let mode = mode as i32;
-        let known =
-            libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
+        let known = linux::KEEP_SIZE | linux::PUNCH_HOLE | linux::ZERO_RANGE;
         if mode & !known != 0 {
             self.recorder.unmodelled(format!("fallocate with mode {mode:#x}"));
             return None;
         }
         let mut ops = Vec::new();
-        if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
+        if mode & !linux::KEEP_SIZE != 0 {
             ops.push(Op::Zero { ino, offset, len });
         }
         let size = self.recorder.live().content(ino).map_or(0, |content| content.len());
         let end = offset.saturating_add(len);
-        if mode & libc::FALLOC_FL_KEEP_SIZE == 0 && end > size {
+        if mode & linux::KEEP_SIZE == 0 && end > size {
             ops.push(Op::SetLen { ino, len: end });
         }
         Some(ops)
@@ -362,7 +361,6 @@ impl Decoder {
     }
 }
 
-const RENAME_EXCHANGE: u64 = 2;
 /// What the kernel allows.
 const OFFSET_MAX: u64 = i64::MAX as u64;
 
@@ -448,7 +446,7 @@ mod tests {
     fn what_has_not_ended_is_in_flight() {
         let mut log = session();
         create(&mut log, b"f", 5);
-        let sync = log.add_by(Kind::Sync, 2, libc::SYS_fdatasync as u16, &[5], b"", b"");
+        let sync = log.add_by(Kind::Sync, 2, linux::FDATASYNC, &[5], b"", b"");
         write(&mut log, 5, 0, b"x");
         let trace = whole(&mut log);
         assert_eq!(trace.ops[1].end, None);
@@ -499,9 +497,9 @@ mod tests {
             done(&mut log, start, 0, 0);
         };
         allocate(0, 0, 5);
-        allocate(libc::FALLOC_FL_KEEP_SIZE, 0, 500);
-        allocate(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, 1, 2);
-        allocate(libc::FALLOC_FL_ZERO_RANGE, 8, 4);
+        allocate(linux::KEEP_SIZE, 0, 500);
+        allocate(linux::PUNCH_HOLE | linux::KEEP_SIZE, 1, 2);
+        allocate(linux::ZERO_RANGE, 8, 4);
         assert_eq!(content(&whole(&mut log), "f"), b"0\x00\x0034567\0\0\0\0");
 
         let start = log.add(Kind::Allocate, &[5, 8, 0, 4096], b"", b"");

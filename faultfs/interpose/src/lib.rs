@@ -55,11 +55,11 @@ mod trap;
 #[path = "unavailable.rs"]
 mod session;
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod decode;
 #[cfg(unix)]
 mod explore;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod record;
 #[cfg(unix)]
 mod verify;
@@ -67,7 +67,7 @@ mod verify;
 use std::io;
 use std::path::Path;
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub use decode::decode;
 #[cfg(unix)]
 pub use explore::{Interposed, explore};

@@ -3,6 +3,11 @@
 //! One page of [`Header`], then records back to back. The position of a record in the log is its
 //! place in the one global sequence, and the position of a start is the id of its operation.
 
+#![cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")),
+    allow(dead_code, reason = "written by the door only, which is not here")
+)]
+
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::offset_of;
 
@@ -116,6 +121,17 @@ pub(crate) mod write {
     pub(crate) const DSYNC: u64 = 2;
     pub(crate) const SYNC: u64 = 4;
     pub(crate) const APPEND: u64 = 8;
+}
+
+/// What records hold as the kernel of the door has it, for those who decode elsewhere.
+pub(crate) mod linux {
+    /// Number of the system call.
+    pub(crate) const FDATASYNC: u16 = 75;
+    pub(crate) const KEEP_SIZE: i32 = 1;
+    pub(crate) const PUNCH_HOLE: i32 = 2;
+    pub(crate) const ZERO_RANGE: i32 = 16;
+    pub(crate) const MS_SYNC: u64 = 4;
+    pub(crate) const RENAME_EXCHANGE: u64 = 2;
 }
 
 /// A log as it was found, with its header checked.
@@ -329,6 +345,17 @@ mod tests {
         let mut bytes = maker.bytes();
         bytes.pop();
         assert!(refusal(bytes).ends_with("its length is not that of the file"));
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn the_kernels_numbers_are_the_kernels() {
+        assert_eq!(i64::from(linux::FDATASYNC), libc::SYS_fdatasync);
+        assert_eq!(linux::KEEP_SIZE, libc::FALLOC_FL_KEEP_SIZE);
+        assert_eq!(linux::PUNCH_HOLE, libc::FALLOC_FL_PUNCH_HOLE);
+        assert_eq!(linux::ZERO_RANGE, libc::FALLOC_FL_ZERO_RANGE);
+        assert_eq!(linux::MS_SYNC, libc::MS_SYNC as u64);
+        assert_eq!(linux::RENAME_EXCHANGE, u64::from(libc::RENAME_EXCHANGE));
     }
 
     #[test]
