@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
     let bar = ProgressBar::new(0);
     bar.set_style(
-        ProgressStyle::with_template("{msg:34} {bar:40} {pos}/{len} states").expect("a template"),
+        ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len} states").expect("a template"),
     );
     let mut runs = Vec::new();
     for target in &targets {
