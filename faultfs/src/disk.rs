@@ -117,6 +117,14 @@ impl Content {
         self.pages.insert(page, Page::new(bytes));
     }
 
+    /// Makes a page as it is in another content.
+    pub(crate) fn copy_page(&mut self, page: u64, from: &Content) {
+        match from.pages.get(&page) {
+            Some(bytes) => self.pages.insert(page, bytes.clone()),
+            None => self.pages.remove(&page),
+        };
+    }
+
     /// Sets the size. Bytes past a smaller size are gone: they read as zeros when the file grows again.
     pub(crate) fn set_len(&mut self, len: u64) {
         if len < self.len {

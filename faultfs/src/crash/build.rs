@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use twox_hash::XxHash3_128;
 
 use super::tape::{Choice, Older, Tape};
-use crate::disk::Disk;
+use crate::disk::{Content, Disk};
 use crate::model::{Model, Moment, Part};
-use crate::op::{Ino, PAGE, SECTOR};
+use crate::op::{Ino, PAGE, SECTOR, Slot};
 
 type PageBytes = [u8; PAGE as usize];
 
@@ -15,15 +15,7 @@ type PageBytes = [u8; PAGE as usize];
 /// belongs to another run.
 pub(crate) fn build(model: &Model, moment: &Moment, tape: &Tape) -> Option<Disk> {
     let lost = lost(model, moment, tape)?;
-    let mut disk = moment.durable.clone();
-    let mut files = moment.past_len.clone();
-    for id in &moment.window {
-        let part = &model.micros.all[*id as usize].part;
-        if !lost.contains(id) {
-            part.apply(&mut disk);
-        }
-        files.extend(part.file());
-    }
+    let mut disk = without(model, moment, &lost);
     for choice in &tape.0 {
         match choice {
             Choice::Stale(id) => stale(model, &mut disk, *id, &lost)?,
@@ -40,10 +32,102 @@ pub(crate) fn build(model: &Model, moment: &Moment, tape: &Tape) -> Option<Disk>
             _ => {}
         }
     }
-    for ino in files {
+    // Data past a size that was lost is not there either.
+    let files = lost.iter().filter_map(|id| model.micros.all[*id as usize].part.file());
+    for ino in files.collect::<BTreeSet<Ino>>() {
         disk.content_mut(ino)?.clip();
     }
     Some(disk)
+}
+
+/// The disk with all but the lost micro-ops: the disk with everything, and what the lost ones changed put
+/// back. The work grows with what is lost, not with what is kept, of which there is mostly more.
+fn without(model: &Model, moment: &Moment, lost: &BTreeSet<u32>) -> Disk {
+    let part = |id: &u32| &model.micros.all[*id as usize].part;
+    let mut disk = moment.kept.clone();
+    let touched = Touched::by(lost.iter().map(part));
+    touched.put_back(&mut disk, &moment.durable);
+    for part in moment.window.iter().filter(|id| !lost.contains(id)).map(part) {
+        touched.redo(part, &mut disk);
+    }
+    disk
+}
+
+/// What some micro-ops changed.
+#[derive(Default)]
+struct Touched<'a> {
+    pages: BTreeSet<(Ino, u64)>,
+    sizes: BTreeSet<Ino>,
+    modes: BTreeSet<Ino>,
+    /// Files that were cut: any of their pages.
+    cut: BTreeSet<Ino>,
+    slots: BTreeSet<&'a Slot>,
+}
+
+impl<'a> Touched<'a> {
+    fn by(parts: impl Iterator<Item = &'a Part>) -> Self {
+        let mut touched = Touched::default();
+        for part in parts {
+            match part {
+                Part::Page(patch) => drop(touched.pages.insert((patch.ino, patch.page))),
+                Part::Len { ino, cut, .. } => {
+                    touched.sizes.insert(*ino);
+                    touched.cut.extend(cut.then_some(*ino));
+                }
+                Part::Mode { ino, .. } => drop(touched.modes.insert(*ino)),
+                Part::Slots(changes) => touched.slots.extend(changes.iter().map(|(slot, _)| slot)),
+            }
+        }
+        touched
+    }
+
+    /// Makes all that was touched as it is on `from`.
+    fn put_back(&self, disk: &mut Disk, from: &Disk) {
+        let both = "a changed file is on every disk of the run";
+        for &ino in &self.cut {
+            *disk.content_mut(ino).expect(both) = from.content(ino).expect(both).clone();
+        }
+        for &(ino, page) in self.pages.iter().filter(|(ino, _)| !self.cut.contains(ino)) {
+            disk.content_mut(ino).expect(both).copy_page(page, from.content(ino).expect(both));
+        }
+        for &ino in &self.sizes {
+            let len = from.content(ino).expect(both).len();
+            disk.content_mut(ino).expect(both).set_len_only(len);
+        }
+        for &ino in &self.modes {
+            let mode = from.get(ino).map(|inode| inode.mode);
+            disk.inode_mut(ino).zip(mode).into_iter().for_each(|(inode, mode)| inode.mode = mode);
+        }
+        self.slots.iter().for_each(|slot| disk.set_slot(slot, from.lookup(slot)));
+    }
+
+    /// Applies what a micro-op does to what was touched.
+    fn redo(&self, part: &Part, disk: &mut Disk) {
+        match part {
+            Part::Page(patch) => {
+                if self.cut.contains(&patch.ino) || self.pages.contains(&(patch.ino, patch.page)) {
+                    part.apply(disk);
+                }
+            }
+            Part::Len { ino, .. } if self.cut.contains(ino) => part.apply(disk),
+            Part::Len { ino, len, cut } => {
+                let content = disk.content_mut(*ino).expect("a sized inode is a file");
+                if self.sizes.contains(ino) {
+                    content.set_len_only(*len);
+                }
+                let first = (*ino, len.div_ceil(PAGE));
+                for (_, page) in self.pages.range(first..=(*ino, u64::MAX)).filter(|_| *cut) {
+                    content.copy_page(*page, &Content::default());
+                }
+            }
+            Part::Mode { ino, .. } if self.modes.contains(ino) => part.apply(disk),
+            Part::Mode { .. } => {}
+            Part::Slots(changes) => {
+                let ours = changes.iter().filter(|(slot, _)| self.slots.contains(slot));
+                ours.for_each(|(slot, ino)| disk.set_slot(slot, *ino));
+            }
+        }
+    }
 }
 
 /// The micro-ops of the window that the tape loses; `None` where it names one outside.

@@ -15,10 +15,10 @@ pub(crate) struct Moment {
     pub(crate) stamp: Stamp,
     /// Micro-ops that were asked for and that no sync has made durable, in order.
     pub(crate) window: Vec<u32>,
-    /// What is certainly on the disk. Data may lie past a size here; see [`Moment::past_len`].
+    /// What is certainly on the disk. Data may lie past a size here.
     pub(crate) durable: Disk,
-    /// Files whose durable data may lie past their durable size.
-    pub(crate) past_len: BTreeSet<Ino>,
+    /// The disk if nothing is lost, of what is under way either.
+    pub(crate) kept: Disk,
     /// What the workload had said.
     pub(crate) marks: Marks,
     /// Ops under way, or the newest op where none is: whose pages may be torn.
@@ -57,7 +57,7 @@ impl<'a> Moments<'a> {
             stamp: 0,
             window: Vec::new(),
             durable: model.micros.blank.clone(),
-            past_len: BTreeSet::new(),
+            kept: model.micros.blank.clone(),
             marks: Marks::default(),
             latest: Vec::new(),
             is_new: true,
@@ -105,7 +105,9 @@ impl<'a> Moments<'a> {
         }
         self.in_flight.insert(index);
         self.newest = Some(index);
-        self.now.window.extend(self.model.micros.of_op[index].clone());
+        let micros = self.model.micros.of_op[index].clone();
+        self.now.window.extend(micros.clone());
+        micros.for_each(|id| self.model.micros.all[id as usize].part.apply(&mut self.now.kept));
         // Write-back under way tears pages: it changes no disk of its own, but which ones are looked at.
         let writes_back = record.op.is_sync() || matches!(record.op, Op::StartWriteback { .. });
         !self.model.micros.of_op[index].is_empty() || writes_back
@@ -220,7 +222,6 @@ impl<'a> Moments<'a> {
         for &id in &forced {
             let part = &self.model.micros.all[id as usize].part;
             part.apply(&mut self.now.durable);
-            self.now.past_len.extend(part.file());
         }
         self.now.window.retain(|id| !forced.contains(id));
         !forced.is_empty()
