@@ -389,7 +389,7 @@ fn any_profile(seed: u64) -> Profile {
 #[test]
 fn the_model_lists_what_a_machine_can_leave() {
     let mut disks = 0;
-    for seed in programs(40) {
+    for seed in programs(25) {
         for ops in [Ops::Content, Ops::Names, Ops::Both] {
             let length = 3 + seed as usize % 4;
             let trace = program(seed, ops, length, 1 + seed as usize % 3);
@@ -398,24 +398,24 @@ fn the_model_lists_what_a_machine_can_leave() {
             }
         }
     }
-    println!("{disks} disks of {:?}", programs(40));
+    println!("{disks} disks of {:?}", programs(25));
 }
 
 #[test]
 fn the_model_tears_as_a_machine_can() {
     let mut disks = 0;
-    for seed in programs(20) {
+    for seed in programs(10) {
         let trace = program(seed, Ops::Content, 2 + seed as usize % 2, 1);
         for profile in [Profile::POSIX, Profile::EXT4] {
             disks += agree(seed, &trace, profile, 5);
         }
     }
-    println!("{disks} disks of {:?}", programs(20));
+    println!("{disks} disks of {:?}", programs(10));
 }
 
 #[test]
 fn stronger_profiles_leave_fewer_disks() {
-    for seed in programs(40) {
+    for seed in programs(25) {
         let trace = Arc::new(program(seed, Ops::Both, 5, 1 + seed as usize % 3));
         let sets = Profile::ALL.map(untorn).map(|profile| {
             let model = Model::new(trace.clone(), profile);

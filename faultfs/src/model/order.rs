@@ -195,16 +195,23 @@ impl Build<'_> {
             steps(micros).for_each(|id| self.needs[id as usize].push(id - 1));
         }
         if profile.safe_rename {
-            for &(rename, moved) in &micros.replacing {
-                let start = trace.ops[micros.all[rename as usize].op].start;
-                let content = (0..rename).filter(|&id| {
-                    let micro = &micros.all[id as usize];
-                    matches!(micro.part, Part::Page(_) | Part::Len { .. })
-                        && micro.part.ino() == Some(moved)
-                        && trace.ops[micro.op].end.is_some_and(|end| end < start)
-                });
-                self.needs[rename as usize].extend(content);
-            }
+            self.safe_renames(trace, micros);
+        }
+    }
+
+    /// A rename over an existing name needs all content of its file that was asked for before.
+    fn safe_renames(&mut self, trace: &Trace, micros: &Micros) {
+        let mut content: BTreeMap<Ino, Vec<u32>> = BTreeMap::new();
+        for (id, micro) in (0u32..).zip(&micros.all) {
+            micro.part.file().into_iter().for_each(|ino| content.entry(ino).or_default().push(id));
+        }
+        for &(rename, moved) in &micros.replacing {
+            let op_of = |id: u32| &trace.ops[micros.all[id as usize].op];
+            let start = op_of(rename).start;
+            let earlier = content.get(&moved).into_iter().flatten().copied();
+            let earlier = earlier.take_while(|id| *id < rename);
+            let ended = earlier.filter(|id| op_of(*id).end.is_some_and(|end| end < start));
+            self.needs[rename as usize].extend(ended);
         }
     }
 
