@@ -6,7 +6,8 @@
 mod common;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::Recording;
@@ -32,6 +33,22 @@ fn drawn() -> (Vec<u8>, Vec<u64>) {
     (bytes, vec![now.as_nanos() as u64, time as u64, micros as u64])
 }
 
+fn a_number_that_libc_closed_is_no_longer_random() {
+    let random = File::open("/dev/urandom").unwrap().into_raw_fd();
+    let mut ends = [0; 2];
+    // SAFETY: the descriptor becomes the stream's, and each is closed once; the array is a local.
+    let (mut read, mut write) = unsafe {
+        assert_eq!(libc::fclose(libc::fdopen(random, c"r".as_ptr())), 0);
+        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+        (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1]))
+    };
+    assert!(ends.contains(&random));
+    write.write_all(b"piped").unwrap();
+    let mut piped = [0; 5];
+    read.read_exact(&mut piped).unwrap();
+    assert_eq!(&piped, b"piped");
+}
+
 #[test]
 fn a_seed_decides_random_bytes_and_the_wall_clock_while_a_session_is_active() {
     let outside = drawn();
@@ -40,6 +57,7 @@ fn a_seed_decides_random_bytes_and_the_wall_clock_while_a_session_is_active() {
         let options = faultfs_interpose::Options { seed, ..recording.options(false) };
         let session = Session::start(&options).unwrap();
         let drawn = drawn();
+        a_number_that_libc_closed_is_no_longer_random();
         let start = Instant::now();
         while start.elapsed().as_micros() < 100 {}
         session.finish();

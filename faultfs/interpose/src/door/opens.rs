@@ -7,7 +7,7 @@ use crate::record::Kind;
 
 use super::inodes::RANDOM;
 use super::names::{self, Place};
-use super::sys::{self, Returned, Stat};
+use super::sys::{self, Returned};
 use super::{Call, DOOR, Held, Whereabouts, maps};
 
 const NOFOLLOW: c_int = libc::AT_SYMLINK_NOFOLLOW;
@@ -167,14 +167,10 @@ fn open_temp_file(call: &Call, dir: c_int, path: usize, mode: usize) -> Returned
 /// Finds out what a new descriptor stands for. False for a descriptor below the root that is too large to be followed.
 fn settle(returned: Returned) -> bool {
     let fd = returned as c_int;
-    let random = |stat: &Stat| {
-        let devices = [libc::makedev(1, 8), libc::makedev(1, 9)]; // /dev/random, /dev/urandom
-        stat.is(libc::S_IFCHR) && devices.contains(&stat.rdev)
-    };
     let stands_for = match sys::fstat(fd) {
         _ if returned < 0 => return true,
         Ok(stat) if DOOR.is_below(&stat) => stat.ino,
-        Ok(stat) if random(&stat) => RANDOM,
+        Ok(stat) if stat.is_random() => RANDOM,
         _ => 0,
     };
     DOOR.fds.set(fd, stands_for) || stands_for == RANDOM

@@ -88,6 +88,12 @@ impl Stat {
         self.mode & libc::S_IFMT == kind
     }
 
+    /// Whether it is `/dev/random` or `/dev/urandom`.
+    pub(crate) fn is_random(&self) -> bool {
+        let devices = [libc::makedev(1, 8), libc::makedev(1, 9)];
+        self.is(libc::S_IFCHR) && devices.contains(&self.rdev)
+    }
+
     /// What the kernel left in `filled`. Taken by value, after the call: a reference that was held across
     /// it would promise the compiler that nobody writes there.
     fn of(returned: Returned, filled: MaybeUninit<libc::stat>) -> Result<Self, Returned> {
