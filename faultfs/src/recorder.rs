@@ -4,7 +4,9 @@
 //! Conflicting ops on one inode or name must be serialised by the door across the real call, so that the
 //! order of the stamps is the order of the effects.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+use twox_hash::XxHash3_128;
 
 use crate::disk::Disk;
 use crate::op::{Bytes, Ino, Op};
@@ -25,7 +27,8 @@ pub struct Recorder {
     stamp: Stamp,
     data_bytes: u64,
     data_bytes_max: u64,
-    shared: HashSet<Bytes>,
+    /// Data that is kept, by its hash.
+    shared: HashMap<u128, Bytes>,
 }
 
 impl Recorder {
@@ -37,7 +40,7 @@ impl Recorder {
             stamp: 0,
             data_bytes: 0,
             data_bytes_max: DATA_BYTES_MAX,
-            shared: HashSet::new(),
+            shared: HashMap::new(),
         }
     }
 
@@ -149,12 +152,16 @@ impl Recorder {
     /// Keeps equal data once, and counts what is kept.
     fn share(&mut self, mut op: Op) -> Op {
         if let Op::Write { data, .. } | Op::MapStore { data, .. } = &mut op {
-            if let Some(known) = self.shared.get(data) {
-                *data = known.clone();
-            } else {
-                self.data_bytes += data.len() as u64;
-                if !self.is_full() {
-                    self.shared.insert(data.clone());
+            // Sixteen bytes to look up by, not the data: hashing it for a hash table takes as long as
+            // writing it.
+            let hash = XxHash3_128::oneshot(data);
+            match self.shared.get(&hash) {
+                Some(known) if known == data => *data = known.clone(),
+                _ => {
+                    self.data_bytes += data.len() as u64;
+                    if !self.is_full() {
+                        self.shared.insert(hash, data.clone());
+                    }
                 }
             }
         }
