@@ -8,9 +8,11 @@
 //!   whole 512-byte sectors: the newer as a prefix, as a suffix, or with one hole in it.
 //!   `O_DIRECT` writes are versions of the sectors that they cover, not of pages; that they returned
 //!   promises neither durability nor size.
-//! - **Sizes** grow in steps of one page with the write that extends the file.
+//! - **Sizes** grow in steps of one page with the write that extends the file. A smaller size frees the
+//!   pages past it; the zeros behind it in its last page are a version of that page, on their own.
 //! - **Slots.** The entries of one (directory, name) are versions of one slot. A rename changes both of
-//!   its slots or neither.
+//!   its slots or neither, and not before the directory that it moves into is there; a directory goes
+//!   only after what left it.
 //! - **Syncs.** `fsync`, `fdatasync`, `syncfs`, `sync`, `O_SYNC` and `O_DSYNC` writes and
 //!   `msync(MS_SYNC)` make durable what they cover, of the ops that had ended before they started, and
 //!   only for crashes after they ended. `sync_file_range` and `MS_ASYNC` make nothing durable.
