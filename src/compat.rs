@@ -15,7 +15,7 @@ use crate::action::{Actions, Task, settings};
 use crate::callback::{Callback, Outcome};
 use crate::catalogue;
 use crate::error::or_panic;
-use crate::point::{Point, Script};
+use crate::point::{Point, Script, Setting};
 use crate::scope;
 use crate::site::{Form, Site};
 
@@ -135,6 +135,9 @@ impl FailGuard {
     #[track_caller]
     fn push(name: String, mut layer: Layer) -> Result<FailGuard, String> {
         let mut layers = LAYERS.lock();
+        if let Some(covered) = layers.by_name.get_mut(&name).and_then(|stack| stack.last_mut()) {
+            covered.keep_counts(&name);
+        }
         arm(&name, &layer)?;
         layers.last_guard += 1;
         let id = layers.last_guard;
@@ -206,7 +209,7 @@ impl FailScenario<'_> {
         if has_failpoints() {
             for (name, actions) in entries {
                 warn_if_unknown(&name);
-                let layer = Layer::actions(actions.to_string(), actions);
+                let layer = Layer::new(actions.to_string(), Script::Actions(actions));
                 let replaced = LAYERS.lock().replace_top(name, layer);
                 drop(replaced.unwrap_or_else(|error| panic!("{error}")));
             }
@@ -238,8 +241,7 @@ struct Layer {
     /// The guard that set it; `None` for [`cfg()`].
     guard: Option<u64>,
     text: String,
-    script: Script,
-    caller: &'static Location<'static>,
+    setting: Setting,
 }
 
 impl Layer {
@@ -249,7 +251,7 @@ impl Layer {
         let actions: Actions =
             text.parse().map_err(|error| format!("fail point `{name}`: {error}"))?;
         warn_if_unknown(name);
-        Ok(Layer::actions(text.to_owned(), actions))
+        Ok(Layer::new(text.to_owned(), Script::Actions(actions)))
     }
 
     #[track_caller]
@@ -260,13 +262,20 @@ impl Layer {
             call();
             Outcome::from(Task::Off)
         });
-        let script = Script::Callback(callback);
-        Ok(Layer { guard: None, text: "callback".to_owned(), script, caller: Location::caller() })
+        Ok(Layer::new("callback".to_owned(), Script::Callback(callback)))
     }
 
     #[track_caller]
-    fn actions(text: String, actions: Actions) -> Layer {
-        Layer { guard: None, text, script: Script::Actions(actions), caller: Location::caller() }
+    fn new(text: String, script: Script) -> Layer {
+        let setting = Setting { script, performed: Vec::new(), armed_at: Location::caller() };
+        Layer { guard: None, text, setting }
+    }
+
+    /// Keeps how far the layer has come, before another one covers it.
+    fn keep_counts(&mut self, name: &str) {
+        if let Some(point) = scope::global().get(name) {
+            self.setting.performed = point.performed();
+        }
     }
 }
 
@@ -303,8 +312,8 @@ impl SharedLayers {
 }
 
 fn arm(name: &str, layer: &Layer) -> Result<Option<Arc<Point>>, String> {
-    forward(name, Some(&layer.script))?;
-    Ok(scope::global().arm(name, layer.script.clone(), layer.caller))
+    forward(name, Some(&layer.setting.script))?;
+    Ok(scope::global().arm(name, layer.setting.clone()))
 }
 
 /// Arms what was armed before, where there is nobody to give an error to.
@@ -346,7 +355,12 @@ fn drain(name: &str, point: Option<Arc<Point>>) {
 /// Puts `next` in the place of all settings, which it returns.
 fn replace_all(next: BTreeMap<String, Vec<Layer>>) -> BTreeMap<String, Vec<Layer>> {
     let mut layers = LAYERS.lock();
-    let old = std::mem::replace(&mut layers.by_name, next);
+    let mut old = std::mem::replace(&mut layers.by_name, next);
+    for (name, stack) in &mut old {
+        if let Some(top) = stack.last_mut() {
+            top.keep_counts(name);
+        }
+    }
     for (name, stack) in &layers.by_name {
         if let Some(top) = stack.last() {
             arm_again(name, top);

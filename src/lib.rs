@@ -70,7 +70,7 @@
 //! - [`cfg()`] says once on standard error when no site has the name.
 //! - With the feature off [`cfg()`] and the guards give an error, and [`list`] is empty.
 //! - A malformed `FAILPOINTS` panics in [`FailScenario::setup`] alone, and leaves nothing behind.
-//! - An inner [`FailGuard`] gives back what it covered, and a [`FailScenario`] may be set up within
+//! - An inner [`FailGuard`] gives back what it covered, as far as it had come, and a [`FailScenario`] may be set up within
 //!   another of the same thread.
 //! - The condition of the third form is evaluated only while the point is armed.
 //! - Closures are type-checked with the feature off.

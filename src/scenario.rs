@@ -14,7 +14,7 @@ use crate::callback::{Callback, Hit, Outcome};
 use crate::coverage::Coverage;
 use crate::error::{Error, or_panic};
 use crate::limits::Limits;
-use crate::point::{Point, Script};
+use crate::point::{Point, Script, Setting};
 use crate::scope::{self, Scope, ScopeState};
 use crate::{catalogue, seed, unwind};
 
@@ -372,7 +372,8 @@ impl Instance {
     #[track_caller]
     fn set(&self, name: &str, script: Script) -> Result<Armed, Error> {
         self.family.limits.hold_again();
-        match self.state.arm(name, script, Location::caller()) {
+        let setting = Setting { script, performed: Vec::new(), armed_at: Location::caller() };
+        match self.state.arm(name, setting) {
             Some(point) => Ok(Armed::new(point, Arc::clone(&self.family))),
             None => Err(Error::new(format!(
                 "fail point `{name}` cannot be armed: its scenario has ended"

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use crate::limits::Limits;
-use crate::point::{Point, Script};
+use crate::point::{Point, Setting};
 use crate::{catalogue, seed, site};
 
 /// The scope of a thread, to hand on to the threads and tasks that work for it.
@@ -165,12 +164,7 @@ impl ScopeState {
     }
 
     /// Arms `name`, or arms it anew; `None` when the scope has ended.
-    pub(crate) fn arm(
-        &self,
-        name: &str,
-        script: Script,
-        caller: &'static Location<'static>,
-    ) -> Option<Arc<Point>> {
+    pub(crate) fn arm(&self, name: &str, setting: Setting) -> Option<Arc<Point>> {
         let mut armed = self.armed.write().unwrap_or_else(PoisonError::into_inner);
         if armed.has_ended {
             return None;
@@ -178,10 +172,10 @@ impl ScopeState {
         if let Some(point) = armed.points.get(name) {
             let point = Arc::clone(point);
             drop(armed);
-            point.set_script(script, caller);
+            point.set(setting);
             return Some(point);
         }
-        let point = Arc::new(Point::new(name, self.seed, Arc::clone(&self.limits), script, caller));
+        let point = Arc::new(Point::new(name, self.seed, Arc::clone(&self.limits), setting));
         armed.points.insert(name.into(), Arc::clone(&point));
         catalogue::add_interest(name, self.bit);
         Some(point)

@@ -42,6 +42,16 @@ pub(crate) enum Script {
     Callback(Callback),
 }
 
+/// What a point is armed with.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) script: Script,
+    /// How often each action was performed before, for what was covered and holds again. Empty is
+    /// never.
+    pub(crate) performed: Vec<u64>,
+    pub(crate) armed_at: &'static Location<'static>,
+}
+
 /// A snapshot for reports.
 pub(crate) struct Status {
     pub(crate) hits: u64,
@@ -87,16 +97,10 @@ struct Resting {
 }
 
 impl Point {
-    pub(crate) fn new(
-        name: &str,
-        scope_seed: u64,
-        limits: Arc<Limits>,
-        script: Script,
-        armed_at: &'static Location<'static>,
-    ) -> Point {
+    pub(crate) fn new(name: &str, scope_seed: u64, limits: Arc<Limits>, setting: Setting) -> Point {
         let state = State {
-            performed: script.fresh_counts(),
-            script,
+            performed: setting.start_counts(),
+            script: setting.script,
             hits: 0,
             passed: 0,
             fires: 0,
@@ -109,7 +113,7 @@ impl Point {
             wakers: Vec::new(),
             is_retired: false,
             is_optional: false,
-            armed_at,
+            armed_at: setting.armed_at,
         };
         Point {
             name: name.into(),
@@ -126,18 +130,22 @@ impl Point {
         &self.name
     }
 
-    /// Arms the point anew: counts of actions start over, whoever rests here goes on; hits, and
-    /// what must be passed before, stay.
-    pub(crate) fn set_script(&self, script: Script, armed_at: &'static Location<'static>) {
+    /// Arms the point anew: whoever rests here goes on; hits, and what must be passed before, stay.
+    pub(crate) fn set(&self, setting: Setting) {
         let mut state = self.lock();
-        state.performed = script.fresh_counts();
-        let old = std::mem::replace(&mut state.script, script);
-        state.armed_at = armed_at;
+        state.performed = setting.start_counts();
+        let old = std::mem::replace(&mut state.script, setting.script);
+        state.armed_at = setting.armed_at;
         state.is_optional = false;
         state.release_all();
         self.announce(state);
         // A callback owns values of its user, whose drop is not run under the lock.
         drop(old);
+    }
+
+    /// How often each action was performed, for [`Setting::performed`].
+    pub(crate) fn performed(&self) -> Vec<u64> {
+        self.lock().performed.clone()
     }
 
     pub(crate) fn has_chance(&self) -> bool {
@@ -413,14 +421,18 @@ impl State {
     }
 }
 
-impl Script {
-    fn fresh_counts(&self) -> Vec<u64> {
-        match self {
-            Script::Actions(actions) => vec![0; actions.as_slice().len()],
-            Script::Callback(_) => Vec::new(),
+impl Setting {
+    fn start_counts(&self) -> Vec<u64> {
+        match &self.script {
+            Script::Actions(actions) if self.performed.is_empty() => {
+                vec![0; actions.as_slice().len()]
+            }
+            _ => self.performed.clone(),
         }
     }
+}
 
+impl Script {
     fn must_fire(&self) -> bool {
         match self {
             Script::Actions(actions) => actions.surely_fires(),

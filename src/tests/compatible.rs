@@ -161,6 +161,21 @@ fn a_guard_that_goes_uncovers_what_was_set_before() {
 }
 
 #[test]
+fn what_was_covered_goes_on_where_it_was() {
+    let outer = FailScenario::setup();
+    cfg("compatible_return", "1*off->1*return(1)->off").unwrap();
+    assert_eq!(returns(), 0);
+    let guard = FailGuard::new("compatible_return", "return(2)").unwrap();
+    assert_eq!((returns(), returns()), (2, 2));
+    drop(guard);
+    let inner = FailScenario::setup();
+    assert_eq!(returns(), 0);
+    inner.teardown();
+    assert_eq!((returns(), returns(), returns()), (1, 0, 0));
+    outer.teardown();
+}
+
+#[test]
 fn a_scenario_within_a_scenario_covers_it_and_gives_it_back() {
     let outer = FailScenario::setup();
     cfg("compatible_return", "return(1)").unwrap();
