@@ -27,7 +27,7 @@ pub(crate) fn default_error() -> io::Error {
     io::Error::from_raw_os_error(EIO)
 }
 
-/// The same number on every system that Rust supports.
+/// The same number on every Unix.
 const EIO: i32 = 5;
 
 /// What a file or a socket may answer; others by number.

@@ -15,7 +15,7 @@ mod scheduler;
 use std::sync::Arc;
 
 use engine::{Context, Engine, Error, IterOptions, Key, Modify, Result, ScanMode, Snapshot, Value};
-use faultpoint::{Scenario, Scope};
+use faultpoint::{Scenario, Scope, Sweep};
 use raftkv::{RaftKv, TERM};
 use scheduler::{Scan, Scheduler, outcome_of};
 
@@ -34,6 +34,7 @@ fn main() {
     an_iterator_fails_at_creation();
     an_iterator_fails_in_the_middle();
     one_store_of_two_is_fuzzed_while_the_other_fails_for_certain();
+    every_pass_of_every_point_fails();
 }
 
 /// A store, its scheduler, and the little that the scenes ask of them.
@@ -203,4 +204,23 @@ fn one_store_of_two_is_fuzzed_while_the_other_fails_for_certain() {
     let refused = fuzzed.fires();
     faults.finish();
     println!("two stores: one refused {refused} of 40 writes by chance, the other cannot iterate");
+}
+
+fn every_pass_of_every_point_fails() {
+    let points = [
+        "raftkv_async_write",
+        "raftkv_async_write_finish",
+        "raftkv_snapshot_iter",
+        "raftkv_snapshot_iter_next",
+    ];
+    let report = Sweep::of(points).check(|_| {
+        let node = Node::start();
+        let is_written = |key: &&str| node.put(key, "1").is_ok();
+        let written: Vec<&str> = ["a", "b", "c"].into_iter().filter(is_written).collect();
+        if let Ok(pairs) = node.scan() {
+            let read: Vec<Key> = pairs.into_iter().map(|(key, _)| key).collect();
+            assert!(written.iter().all(|key| read.contains(&Key::from(*key))), "{read:?}");
+        }
+    });
+    println!("each pass of four points in turn: {report}; what was answered was there");
 }

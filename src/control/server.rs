@@ -38,7 +38,8 @@ pub struct Server {
 }
 
 /// Lets other processes of this user control the fail points of this one, over the socket
-/// `PID.sock` in `folder`, which is made if it is not there, for its owner alone.
+/// `PID.sock` in `folder`, which is made if it is not there, for its owner alone. Sockets that
+/// killed processes have left in it are removed.
 ///
 /// # Errors
 ///
@@ -62,7 +63,13 @@ pub fn serve(folder: impl AsRef<Path>) -> io::Result<Server> {
         ));
     }
     let socket = folder.join(format!("{}.sock", process::id()));
-    remove_stale(&socket)?;
+    remove_stale(folder)?;
+    if socket.exists() {
+        return Err(io::Error::new(
+            ErrorKind::AddrInUse,
+            "this process is controlled over this folder already; keep the first `Server`",
+        ));
+    }
     let listener = UnixListener::bind(&socket)?;
     // From here on a failure takes the socket away again.
     let mut server = Server { socket, is_stopping: Arc::default(), thread: None };
@@ -100,18 +107,17 @@ impl Drop for Server {
     }
 }
 
-/// A process that had this number before may have left its socket.
-fn remove_stale(socket: &Path) -> io::Result<()> {
-    if !socket.exists() {
-        return Ok(());
+/// Processes that were killed have left their sockets.
+fn remove_stale(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_socket = path.extension().is_some_and(|extension| extension == "sock");
+        let refuses = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        if is_socket && UnixStream::connect(&path).is_err_and(refuses) {
+            fs::remove_file(&path)?;
+        }
     }
-    if UnixStream::connect(socket).is_ok() {
-        return Err(io::Error::new(
-            ErrorKind::AddrInUse,
-            "this process is controlled over this folder already; keep the first `Server`",
-        ));
-    }
-    fs::remove_file(socket)
+    Ok(())
 }
 
 fn accept(listener: &UnixListener, is_stopping: &Arc<AtomicBool>) {
