@@ -43,6 +43,12 @@
 //! process, beside all scenarios: a thread asks its innermost scope first, the process last, and
 //! the first that has armed the name decides alone.
 //!
+//! # Asynchronous code
+//!
+//! [`fault_point_async!`] sleeps and pauses without holding up its thread, under any executor. A
+//! task that is spawned through [`Scope::wrap`] is in that scope on whatever thread it is polled;
+//! one that is spawned bare is in the scope of the thread that happens to poll it.
+//!
 //! # What must hold
 //!
 //! Arming a name that no site has is an error with the nearest name. At its end a scenario fails
