@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::family::{Family, times};
 use crate::point::Point;
-use crate::scenario::{Family, times};
 
 /// A point that was armed, to ask and to steer. Dropping it disarms nothing.
 ///

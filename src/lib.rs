@@ -122,6 +122,7 @@ mod coverage;
 mod draw;
 mod errno;
 mod error;
+mod family;
 #[cfg(feature = "foreign")]
 mod foreign;
 mod limits;

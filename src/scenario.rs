@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::armed::Armed;
 use crate::callback::{Callback, Hit, Outcome};
 use crate::coverage::Coverage;
 use crate::error::{Error, or_panic};
+use crate::family::{Family, still_running};
 use crate::limits::Limits;
 use crate::point::{Point, Script, Setting};
 use crate::scope::{self, Scope, ScopeState};
@@ -72,12 +73,6 @@ pub struct Instance {
     family: Arc<Family>,
 }
 
-/// All scopes of one scenario, the outermost first.
-pub(crate) struct Family {
-    members: Mutex<Vec<Arc<ScopeState>>>,
-    pub(crate) limits: Arc<Limits>,
-}
-
 impl Scenario {
     /// A scenario whose chances are drawn from the seed in `FAULTPOINT_SEED`, or from seed 0.
     ///
@@ -104,9 +99,9 @@ impl Scenario {
         let label = format!("scenario at {}", Location::caller());
         let outer = scope::innermost();
         let state = Arc::new(ScopeState::new(label, seed, Arc::clone(&limits), outer));
-        let members = Mutex::new(vec![Arc::clone(&state)]);
         let entry = scope::push(Arc::clone(&state));
-        let root = Instance { state, family: Arc::new(Family { members, limits }) };
+        let family = Arc::new(Family::new(Arc::clone(&state), limits));
+        let root = Instance { state, family };
         unwind::watch(Arc::downgrade(&root.family));
         Scenario { root, entry, has_ended: false, not_send: PhantomData }
     }
@@ -331,7 +326,7 @@ impl Instance {
         let outer = Some(Arc::clone(&self.state));
         let state = ScopeState::new(label.to_owned(), self.seed(), limits, outer);
         let state = Arc::new(state);
-        self.family.lock().push(Arc::clone(&state));
+        self.family.push(Arc::clone(&state));
         Instance { state, family: Arc::clone(&self.family) }
     }
 
@@ -400,44 +395,6 @@ impl Instance {
     }
 }
 
-impl Family {
-    /// Every armed point, outermost scope first, then by name.
-    pub(crate) fn points(&self) -> Vec<Arc<Point>> {
-        self.lock().iter().flat_map(|state| state.points()).collect()
-    }
-
-    fn has_chance(&self) -> bool {
-        self.points().iter().any(|point| point.has_chance())
-    }
-
-    /// The test's thread panics: nobody shall wait for it.
-    pub(crate) fn let_go(&self) {
-        self.limits.let_go();
-        for point in self.points() {
-            point.let_go();
-        }
-    }
-
-    /// Ends all scopes, then says what they left to be desired.
-    fn end(&self) -> Vec<String> {
-        let members = std::mem::take(&mut *self.lock());
-        let points: Vec<_> = members.iter().flat_map(|state| state.end()).collect();
-        let mut failures = Vec::new();
-        for point in &points {
-            if !point.drain() {
-                failures.push(still_running(point.name(), self.limits.patience()));
-            }
-            failures.extend(shortcoming(point));
-        }
-        failures.extend(self.limits.take_violations());
-        failures
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ScopeState>>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Instance({})", self.state.label)
@@ -458,42 +415,7 @@ where
     actions.try_into().map_err(|error| Error::new(format!("fail point `{name}`: {error}")))
 }
 
-/// An action that did not happen, though it was asked for.
-fn shortcoming(point: &Point) -> Option<String> {
-    let status = point.status();
-    let name = point.name();
-    if status.is_optional {
-        return None;
-    }
-    if status.hits == 0 {
-        return Some(format!(
-            "fail point `{name}` was armed at {} but never reached; if that is fine, call \
-             `.optional()` on it",
-            status.armed_at
-        ));
-    }
-    (status.must_fire && status.fires == 0).then(|| {
-        format!(
-            "fail point `{name}` was armed with `{}` at {} and reached {}, but never fired",
-            status.script,
-            status.armed_at,
-            times(status.hits)
-        )
-    })
-}
-
-fn still_running(name: &str, patience: Duration) -> String {
-    format!("a callback at fail point `{name}` was still running after {patience:?}")
-}
-
 /// Whether `point` waits for `target`, directly or through others, or is it.
 fn reaches(point: &Arc<Point>, target: &Arc<Point>) -> bool {
     Arc::ptr_eq(point, target) || point.predecessors().iter().any(|first| reaches(first, target))
-}
-
-pub(crate) fn times(count: u64) -> String {
-    match count {
-        1 => "once".to_owned(),
-        _ => format!("{count} times"),
-    }
 }

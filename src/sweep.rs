@@ -11,7 +11,8 @@ use crate::action::{Action, Actions, Task};
 use crate::armed::Armed;
 use crate::catalogue;
 use crate::error::{Error, or_panic};
-use crate::scenario::{Scenario, times};
+use crate::family::times;
+use crate::scenario::Scenario;
 
 /// The variable that repeats one run of a sweep.
 const VARIABLE: &str = "FAULTPOINT_REPLAY";

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::panic;
 use std::sync::{Once, Weak};
 
-use crate::scenario::Family;
+use crate::family::Family;
 
 thread_local! {
     /// The scenarios that this thread began.

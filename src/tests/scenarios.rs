@@ -124,6 +124,18 @@ fn the_scope_of_a_scenario_that_ended_is_empty() {
 }
 
 #[test]
+fn an_instance_that_outlives_its_scenario_arms_nothing() {
+    let faults = Scenario::new();
+    let instance = faults.instance("store-1");
+    faults.finish();
+    for ended in [&instance, &instance.instance("store-2")] {
+        let error = ended.try_arm("scenarios_number", "return(5)").unwrap_err().to_string();
+        assert!(error.contains("its scenario has ended"), "{error}");
+        assert_eq!(ended.scope().run(number), 0);
+    }
+}
+
+#[test]
 fn of_two_stores_only_the_faulty_one_fails() {
     let faults = Scenario::new();
     let (first, second) = (faults.instance("store-1"), faults.instance("store-2"));
