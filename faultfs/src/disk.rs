@@ -308,6 +308,17 @@ impl Disk {
         ino
     }
 
+    /// Writes `data` at `offset` of the regular file `ino`, as [`Op::Write`] does, from bytes that are
+    /// not shared.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such file.
+    #[track_caller]
+    pub fn write_at(&mut self, ino: Ino, data: &[u8], offset: u64) {
+        self.content_mut(ino).expect("a write names a regular file").write_at(data, offset);
+    }
+
     pub(crate) fn content_mut(&mut self, ino: Ino) -> Option<&mut Content> {
         match &mut self.inode_mut(ino)?.body {
             Body::File(content) => Some(content),

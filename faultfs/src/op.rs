@@ -3,6 +3,7 @@
 //! Paths are resolved by the door that saw the call; what reaches the trace names inodes and directory
 //! slots, so that hard links, unlinked but open files and renamed directories need no special case.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,12 @@ impl Name {
 
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
         &self.0
     }
 }

@@ -11,7 +11,7 @@ use faultfs::trace::Trace;
 use faultfs::verdict::Broken;
 use faultfs::{Error, Result};
 
-use crate::{LOG_BYTES_MAX, Options, Session, decode, verify};
+use crate::{LOG_BYTES_MAX, Mounted, Options, Session, decode, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
 const ROOT: &str = "root";
@@ -52,6 +52,8 @@ where
 pub struct Interposed<W> {
     workload: W,
     state: Option<Folder>,
+    from_memory: bool,
+    unserved: Option<String>,
 }
 
 impl<W> Interposed<W>
@@ -60,7 +62,26 @@ where
 {
     /// `workload` is given an empty folder.
     pub fn new(workload: W) -> Self {
-        Interposed { workload, state: None }
+        Interposed { workload, state: None, from_memory: false, unserved: None }
+    }
+}
+
+impl<W> Interposed<W> {
+    /// From the first state on that cannot be served nothing is: the process may not be what it was.
+    fn check_from_memory(
+        &mut self,
+        root: &Path,
+        disk: &Disk,
+        check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        if self.unserved.is_some() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(root)?;
+        let mounted = Mounted::new(root, disk)?;
+        let outcome = check(root);
+        self.unserved = mounted.unserved().map(String::from);
+        outcome
     }
 }
 
@@ -104,7 +125,19 @@ where
         check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
         let root = room.join(ROOT);
+        if self.from_memory {
+            return self.check_from_memory(&root, disk, check);
+        }
         self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
         check(&root)
+    }
+
+    fn use_memory(&mut self) {
+        // Where that is refused there are real files.
+        self.from_memory = Mounted::trap().is_ok();
+    }
+
+    fn unserved(&mut self) -> Option<String> {
+        self.unserved.clone()
     }
 }

@@ -45,6 +45,8 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod door;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod memory;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod session;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod symbols;
@@ -54,6 +56,10 @@ mod trap;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
 #[path = "unavailable.rs"]
 mod session;
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+#[path = "unmountable.rs"]
+mod memory;
 
 #[cfg(unix)]
 mod decode;
@@ -73,6 +79,7 @@ pub use decode::decode;
 pub use explore::{Interposed, explore};
 #[cfg(unix)]
 pub use faultfs::folder::snapshot;
+pub use memory::Mounted;
 #[cfg(unix)]
 pub use verify::verify;
 

@@ -13,6 +13,7 @@ use std::ptr;
 
 use crate::Options;
 use crate::door::{DOOR, Opening};
+use crate::memory;
 use crate::record::RECORDS_AT;
 use crate::symbols::OVERRIDES;
 
@@ -41,7 +42,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         seed: options.seed,
     };
     if options.trap {
-        crate::trap::install()?;
+        crate::trap::install_for_recording()?;
     }
     // SAFETY: both are fresh mappings of at least that length; the first is the log's from here on, the
     // second is never unmapped.
@@ -72,9 +73,11 @@ pub(crate) fn is_linked() -> bool {
 
 fn first_unlinked() -> Option<&'static str> {
     // Checked: those through which the file calls of std and of C code come.
-    let needed: [&CStr; 5] = [c"open64", c"write", c"pwrite64", c"fsync", c"rename"];
+    let needed: [&CStr; 7] =
+        [c"open64", c"write", c"pwrite64", c"fsync", c"rename", c"fstat64", c"fork"];
+    let ours = || OVERRIDES.iter().chain(memory::LOOKS).chain(memory::SPAWNS);
     needed.into_iter().map(|name| name.to_str().expect("ASCII")).find(|name| {
-        let ours = OVERRIDES.iter().find(|(ours, _)| ours == name).map(|(_, at)| at.0);
+        let ours = ours().find(|(ours, _)| ours == name).map(|(_, at)| at.0);
         let name = CString::new(*name).expect("no zero in it");
         // SAFETY: a null-terminated name.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
@@ -82,7 +85,7 @@ fn first_unlinked() -> Option<&'static str> {
     })
 }
 
-fn require_linked() -> io::Result<()> {
+pub(crate) fn require_linked() -> io::Result<()> {
     match first_unlinked() {
         None => Ok(()),
         Some(name) => Err(io::Error::new(

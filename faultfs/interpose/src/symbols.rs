@@ -18,7 +18,7 @@ use crate::door::{Call, seeds, sys};
 use crate::trap;
 
 /// An argument as the kernel takes it: a full word.
-trait Word {
+pub(crate) trait Word {
     fn word(self) -> usize;
 }
 
@@ -46,7 +46,7 @@ impl<T> Word for *mut T {
 }
 
 /// A result as libc gives it: -1 and `errno` for what the kernel refused.
-fn told(returned: isize) -> isize {
+pub(crate) fn told(returned: isize) -> isize {
     if !(-4095..0).contains(&returned) {
         return returned;
     }
@@ -78,6 +78,8 @@ macro_rules! call {
         }
     };
 }
+
+pub(crate) use {call, calls};
 
 /// Where a function is.
 pub(crate) struct Address(pub(crate) *const ());

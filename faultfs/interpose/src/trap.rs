@@ -22,13 +22,19 @@ pub(crate) fn is_installed() -> bool {
     INSTALLED.load(Relaxed)
 }
 
-/// Traps what bypasses libc's symbols, from now on, in all threads.
-pub(crate) fn install() -> io::Result<()> {
-    if INSTALLED.swap(true, SeqCst) {
+/// Traps what a recording must see and what bypasses libc's symbols, from now on, in all threads.
+pub(crate) fn install_for_recording() -> io::Result<()> {
+    static FOR_RECORDING: AtomicBool = AtomicBool::new(false);
+    if FOR_RECORDING.swap(true, SeqCst) {
         return Ok(());
     }
+    install(filter())
+}
+
+/// Has the kernel run a filter at each system call, from now on, in all threads. Filters add up.
+pub(crate) fn install(mut filter: Vec<sock_filter>) -> io::Result<()> {
+    INSTALLED.store(true, SeqCst);
     install_handler()?;
-    let mut filter = filter();
     let program = sock_fprog {
         len: u16::try_from(filter.len()).expect("a short filter"),
         filter: filter.as_mut_ptr(),
@@ -167,23 +173,7 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 /// The program that the kernel runs at each system call. Looks at the number first: calls that
 /// are not listed end there, which kernels from 5.11 on remember without running the program.
 fn filter() -> Vec<sock_filter> {
-    let number = offset_of!(seccomp_data, nr) as u32;
-    let from = offset_of!(seccomp_data, instruction_pointer) as u32;
-    let ours = sys::behind_syscall();
-    let trapped = [
-        load(from),
-        equal(ours as u32, 0, 3),
-        load(from + 4),
-        equal((ours >> 32) as u32, 0, 1),
-        code(RETURN, libc::SECCOMP_RET_ALLOW),
-        code(RETURN, libc::SECCOMP_RET_TRAP),
-    ];
-    let mut program = vec![
-        load(offset_of!(seccomp_data, arch) as u32),
-        equal(AUDIT_ARCH_X86_64, 1, 0),
-        code(RETURN, libc::SECCOMP_RET_ALLOW),
-        load(number),
-    ];
+    let mut program = of_this_architecture();
     for &(call, arg, mask, values) in SOMETIMES {
         let at = offset_of!(seccomp_data, args) as u32 + 8 * arg as u32;
         let mut block = vec![load(at), code(AND, mask)];
@@ -191,28 +181,52 @@ fn filter() -> Vec<sock_filter> {
             // A hit skips the remaining comparisons and the way out.
             block.push(equal(value, (values.len() - index) as u8, 0));
         }
-        block.push(code(RETURN, libc::SECCOMP_RET_ALLOW));
-        block.extend(trapped);
+        block.push(allow());
+        block.extend(trapped());
         program.push(equal(call as u32, 0, block.len() as u8));
         program.extend(block);
     }
     for (index, &call) in ALWAYS.iter().enumerate() {
         program.push(equal(call as u32, (ALWAYS.len() - index) as u8, 0));
     }
-    program.push(code(RETURN, libc::SECCOMP_RET_ALLOW));
-    program.extend(trapped);
+    program.push(allow());
+    program.extend(trapped());
     program
 }
 
-fn load(offset: u32) -> sock_filter {
+/// The beginning of a program: other architectures pass, and the number of the call is at hand.
+pub(crate) fn of_this_architecture() -> Vec<sock_filter> {
+    let (architecture, number) = (offset_of!(seccomp_data, arch), offset_of!(seccomp_data, nr));
+    vec![load(architecture as u32), equal(AUDIT_ARCH_X86_64, 1, 0), allow(), load(number as u32)]
+}
+
+/// The end of a program or a branch: a trap for all instructions but ours.
+pub(crate) fn trapped() -> [sock_filter; 6] {
+    let from = offset_of!(seccomp_data, instruction_pointer) as u32;
+    let ours = sys::behind_syscall();
+    [
+        load(from),
+        equal(ours as u32, 0, 3),
+        load(from + 4),
+        equal((ours >> 32) as u32, 0, 1),
+        allow(),
+        code(RETURN, libc::SECCOMP_RET_TRAP),
+    ]
+}
+
+pub(crate) fn allow() -> sock_filter {
+    code(RETURN, libc::SECCOMP_RET_ALLOW)
+}
+
+pub(crate) fn load(offset: u32) -> sock_filter {
     code(LOAD, offset)
 }
 
-fn equal(value: u32, then: u8, otherwise: u8) -> sock_filter {
+pub(crate) fn equal(value: u32, then: u8, otherwise: u8) -> sock_filter {
     sock_filter { jt: then, jf: otherwise, ..code(EQUAL, value) }
 }
 
-fn code(code: u32, k: u32) -> sock_filter {
+pub(crate) fn code(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 

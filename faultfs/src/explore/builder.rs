@@ -30,6 +30,7 @@ pub struct Explore<D> {
     in_process: bool,
     memory_limit: Option<u64>,
     time_limit: Option<Duration>,
+    real_files: bool,
     traces: Option<PathBuf>,
     first: Vec<String>,
 }
@@ -45,6 +46,7 @@ impl<D: Door> Explore<D> {
             in_process: false,
             memory_limit: None,
             time_limit: None,
+            real_files: false,
             traces: None,
             first: Vec::new(),
         }
@@ -91,6 +93,13 @@ impl<D: Door> Explore<D> {
     /// ten times the limit.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Checks every disk on real files, where the door could serve it in a faster way. The reports do not
+    /// depend on it: what is not served otherwise is checked on real files by itself.
+    pub fn real_files(mut self) -> Self {
+        self.real_files = true;
         self
     }
 
@@ -173,6 +182,7 @@ impl<D: Door> Explore<D> {
         plan.workers = self.workers.unwrap_or(plan.workers);
         plan.memory_limit = self.memory_limit.or(plan.memory_limit);
         plan.time_limit = self.time_limit.unwrap_or(plan.time_limit);
+        plan.real_files = self.real_files;
         super::run(&name, &mut self.door, oracle, &plan, &mut settings)
     }
 

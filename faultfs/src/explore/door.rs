@@ -16,8 +16,8 @@ use crate::model::{Model, Profile};
 use crate::report::Report;
 use crate::session::Session;
 use crate::trace::{Marks, Trace};
-use crate::verdict::Broken;
-use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Role, TIME_LIMIT, Task};
+use crate::verdict::{Broken, Verdict};
+use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Reply, Role, TIME_LIMIT, Task};
 use crate::{Error, Result, file};
 
 /// A workload behind a door: how it is recorded, and how a disk is opened for recovery.
@@ -52,6 +52,17 @@ pub trait Door {
         disk: &Disk,
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
     ) -> Result<(), Broken>;
+
+    /// Told once, in a worker that does nothing but check: from now on the door may serve disks in a
+    /// faster way than by real files, as long as it knows when that would not do ([`Door::unserved`]).
+    /// A door that has no such way does nothing.
+    fn use_memory(&mut self) {}
+
+    /// Why nothing that the last check said counts: it asked for what is not served without real files.
+    /// The state is then checked again by a worker that has them.
+    fn unserved(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// What is asked of each recovered root.
@@ -77,6 +88,9 @@ pub struct Plan {
     pub memory_limit: Option<u64>,
     /// How long one check may take: the one clock that decides.
     pub time_limit: Duration,
+    /// Check on real files alone. Otherwise a door may serve disks in a faster way; what fails, and a
+    /// sample of what holds, is checked on real files all the same. The reports do not depend on it.
+    pub real_files: bool,
 }
 
 impl Plan {
@@ -92,6 +106,7 @@ impl Plan {
             workers: processors,
             memory_limit: Some(MEMORY_LIMIT),
             time_limit: TIME_LIMIT,
+            real_files: false,
         }
     }
 }
@@ -101,6 +116,7 @@ impl Plan {
 struct Setup {
     trace: PathBuf,
     rooms: PathBuf,
+    real_files: bool,
 }
 
 /// Records the workload behind `door` once and explores the trace under each profile of the plan.
@@ -244,8 +260,13 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
         Task::Check => {
             let setup: Setup = postcard::from_bytes(&role.setup).expect("the pool sent a setup");
             let trace = Arc::new(file::load(&setup.trace).expect("the session's trace is whole"));
-            let room = setup.rooms.join(format!("worker-{}", role.slot));
+            // Where disks come from memory nothing of a real one may lie around.
+            let kind = if setup.real_files { "worker" } else { "memory" };
+            let room = setup.rooms.join(format!("{kind}-{}", role.slot));
             std::fs::create_dir_all(&room).expect("the session's folder can be written");
+            if !setup.real_files {
+                door.use_memory();
+            }
             // The models live as long as the process, which serves until it is told to end.
             let mut builders: BTreeMap<&'static str, Builder<'static>> = BTreeMap::new();
             worker::serve(move |job| {
@@ -258,7 +279,12 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
                     door.check(&room, disk, &mut |root| oracle(root, marks))
                 };
                 let outcome = check_token(builder, token, &mut check);
-                outcome.map(|()| Vec::new()).map_err(|broken| broken.without_folder(&room))
+                match door.unserved() {
+                    Some(why) => Ok(why.into_bytes()),
+                    None => outcome
+                        .map(|()| Vec::new())
+                        .map_err(|broken| broken.without_folder(&room)),
+                }
             })
         }
     }
@@ -270,40 +296,67 @@ const RECORDING_LIMIT: Duration = Duration::from_secs(600);
 /// Checks in worker processes.
 struct Workers<'a> {
     plan: &'a Plan,
-    role: Role,
+    trace: PathBuf,
+    rooms: PathBuf,
+    /// From the first state on that was not served otherwise, or from the start.
+    real_files: bool,
 }
 
 impl<'a> Workers<'a> {
     fn new(plan: &'a Plan, trace: &Trace, session: &Path) -> Result<Self> {
-        let saved = file::save(trace, session).map_err(|error| {
+        let trace = file::save(trace, session).map_err(|error| {
             Error::new(format!("cannot write the trace to {}: {error}", session.display()))
         })?;
-        let setup = Setup { trace: saved, rooms: session.to_path_buf() };
-        let setup = postcard::to_stdvec(&setup).expect("paths serialise");
-        Ok(Workers { plan, role: Role::new(Task::Check, plan.call).setup(setup) })
+        let (rooms, real_files) = (session.to_path_buf(), plan.real_files);
+        Ok(Workers { plan, trace, rooms, real_files })
     }
 
-    fn pool(&self, time_limit: Duration) -> Pool {
-        Pool::new(self.plan.launch.clone(), self.role.clone())
+    fn pool(&self, time_limit: Duration, real_files: bool) -> Pool {
+        let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
+        let setup = postcard::to_stdvec(&Setup { trace, rooms, real_files });
+        let role = Role::new(Task::Check, self.plan.call).setup(setup.expect("paths serialise"));
+        Pool::new(self.plan.launch.clone(), role)
             .workers(self.plan.workers)
             .memory_limit(self.plan.memory_limit)
             .time_limit(time_limit)
     }
 }
 
-/// Has the pool do every job; those that an interruption leaves out have no outcome.
-fn outcomes(
+/// Has the pool do every job; those that an interruption leaves out have no reply.
+fn replies(
     pool: &Pool,
     tokens: &[String],
     mut each: impl FnMut() -> ControlFlow<()>,
-) -> Result<Vec<Option<Outcome>>> {
-    let mut outcomes = vec![None; tokens.len()];
+) -> Result<Vec<Option<Reply>>> {
+    let mut replies = vec![None; tokens.len()];
     let jobs = tokens.iter().map(|token| token.clone().into_bytes());
     let _ = pool.run(jobs, |index, reply| {
-        outcomes[index] = Some(reply.map(|_| ()));
+        replies[index] = Some(reply);
         each()
     })?;
-    Ok(outcomes)
+    Ok(replies)
+}
+
+/// Whether only real files can tell: the check asked for what they alone have, or the worker did not
+/// live to say whether it did.
+fn is_open(reply: &Option<Reply>) -> bool {
+    match reply {
+        None => false,
+        Some(Ok(unserved)) => !unserved.is_empty(),
+        Some(Err(broken)) => matches!(
+            broken.verdict(),
+            Verdict::Faulted
+                | Verdict::Aborted
+                | Verdict::Panicked
+                | Verdict::OutOfMemory
+                | Verdict::Hung
+                | Verdict::NotMeasured
+        ),
+    }
+}
+
+fn outcome(reply: Option<Reply>) -> Option<Outcome> {
+    reply.map(|reply| reply.map(drop))
 }
 
 impl Judge for Workers<'_> {
@@ -313,13 +366,28 @@ impl Judge for Workers<'_> {
         tokens: &[String],
         settings: &mut Settings<'_>,
     ) -> Result<Vec<Option<Outcome>>> {
-        outcomes(&self.pool(self.plan.time_limit), tokens, || {
+        let limit = self.plan.time_limit;
+        let interrupted = settings.interrupted;
+        let go_on = || match interrupted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let mut replies = replies(&self.pool(limit, self.real_files), tokens, || {
             (settings.progress)(Progress::Checked);
-            match (settings.interrupted)() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })
+            go_on()
+        })?;
+        if self.real_files {
+            return Ok(replies.into_iter().map(outcome).collect());
+        }
+        let unserved = |reply: &Option<Reply>| matches!(reply, Some(Ok(why)) if !why.is_empty());
+        self.real_files = replies.iter().any(unserved);
+        let open: Vec<usize> = (0..tokens.len()).filter(|&i| is_open(&replies[i])).collect();
+        let again: Vec<String> = open.iter().map(|&index| tokens[index].clone()).collect();
+        let real = self::replies(&self.pool(limit, true), &again, go_on)?;
+        for (index, reply) in open.into_iter().zip(real) {
+            replies[index] = reply;
+        }
+        Ok(replies.into_iter().map(outcome).collect())
     }
 
     fn afresh(
@@ -329,7 +397,8 @@ impl Judge for Workers<'_> {
         patience: bool,
     ) -> Result<Vec<Option<Outcome>>> {
         let time_limit = self.plan.time_limit * if patience { 10 } else { 1 };
-        let pool = self.pool(time_limit).fresh_processes(true);
-        outcomes(&pool, tokens, || ControlFlow::Continue(()))
+        let pool = self.pool(time_limit, true).fresh_processes(true);
+        let replies = replies(&pool, tokens, || ControlFlow::Continue(()))?;
+        Ok(replies.into_iter().map(outcome).collect())
     }
 }

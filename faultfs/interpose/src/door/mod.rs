@@ -22,8 +22,9 @@ pub(crate) mod sys;
 
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering::*};
 
+use crate::memory;
 use crate::record::{Kind, header};
 
 use inodes::{Fds, Inodes, RANDOM};
@@ -36,8 +37,8 @@ use sys::{Args, Returned, Stat};
 /// A system call as the program asked for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
-    number: i64,
-    args: Args,
+    pub(crate) number: i64,
+    pub(crate) args: Args,
 }
 
 impl Call {
@@ -51,7 +52,7 @@ impl Call {
 
     /// Lets the kernel do it.
     #[inline]
-    fn perform(&self) -> Returned {
+    pub(crate) fn perform(&self) -> Returned {
         // SAFETY: the program answers for the arguments, see `new`.
         unsafe { sys::raw(self.number, self.args) }
     }
@@ -63,7 +64,11 @@ impl Call {
     /// Passes the door.
     #[inline]
     pub(crate) fn pass(self) -> Returned {
-        if DOOR.active.load(Relaxed) { self.dispatch() } else { self.perform() }
+        match DOOR.doing.load(Relaxed) {
+            NOTHING => self.perform(),
+            RECORDING => self.dispatch(),
+            _ => memory::pass(&self),
+        }
     }
 
     #[inline(never)]
@@ -140,7 +145,7 @@ impl Call {
 
 /// The door of this process.
 pub(crate) static DOOR: Door = Door {
-    active: AtomicBool::new(false),
+    doing: AtomicU8::new(NOTHING),
     lock: Lock::new(),
     session: AtomicU64::new(0),
     unforked: AtomicPtr::new(ptr::null_mut()),
@@ -153,8 +158,13 @@ pub(crate) static DOOR: Door = Door {
     seeds: Seeds::new(),
 };
 
+/// What the door does with a call.
+const NOTHING: u8 = 0;
+const RECORDING: u8 = 1;
+const MOUNTED: u8 = 2;
+
 pub(crate) struct Door {
-    active: AtomicBool,
+    doing: AtomicU8,
     lock: Lock,
     /// Counts sessions, so that a sync that outlives its session is not ended in the next.
     session: AtomicU64,
@@ -189,7 +199,7 @@ impl Door {
     /// The log as for [`Log::open`]; `unforked` must be valid until the process ends.
     pub(crate) unsafe fn open(&self, opening: &Opening, known: &[(u64, Vec<u8>)]) -> bool {
         assert!(self.lock.acquire(sys::thread()));
-        let vacant = !self.active.load(Relaxed);
+        let vacant = self.doing.load(Relaxed) == NOTHING;
         if vacant {
             // SAFETY: the caller answers for it.
             unsafe { self.log.open(opening.log, opening.log_len) };
@@ -206,15 +216,29 @@ impl Door {
                 held.known(*ino, path);
             }
             self.session.fetch_add(1, Relaxed);
-            self.active.store(true, SeqCst);
+            self.doing.store(RECORDING, SeqCst);
             return true; // `held` has released the lock
         }
         self.lock.release();
         false
     }
 
+    /// Whether a session is active.
     pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Relaxed)
+        self.doing.load(Relaxed) == RECORDING
+    }
+
+    /// Has calls served from memory; false when the door does something else already.
+    pub(crate) fn mount(&self) -> bool {
+        self.doing.compare_exchange(NOTHING, MOUNTED, SeqCst, Relaxed).is_ok()
+    }
+
+    pub(crate) fn unmount(&self) {
+        self.doing.store(NOTHING, SeqCst);
+    }
+
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.doing.load(Relaxed) == MOUNTED
     }
 
     /// Ends the recording. What was stored through mappings until now is still written down.
@@ -222,7 +246,7 @@ impl Door {
         if let Some(held) = self.hold() {
             maps::compare(&held);
             maps::forget(&held);
-            self.active.store(false, SeqCst);
+            self.doing.store(NOTHING, SeqCst);
             self.log.set(header::FINISHED, 1);
             self.log.close();
         }
@@ -230,7 +254,7 @@ impl Door {
 
     /// Writes a mark, if a session is active.
     pub(crate) fn mark(&self, which: u64, id: u64) {
-        if self.active.load(Relaxed)
+        if self.is_active()
             && let Some(held) = self.hold()
         {
             maps::compare(&held);
@@ -254,7 +278,7 @@ impl Door {
             return None;
         }
         let held = Held { door: self, thread };
-        self.active.load(Relaxed).then_some(held)
+        self.is_active().then_some(held)
     }
 
     /// The inode behind `fd`, if it is below the root. Descriptors are closed and reused behind

@@ -93,7 +93,7 @@ pub(super) fn clock(call: Call) -> Returned {
 
 /// Whether the wall clock is ours to tell.
 pub(crate) fn serves() -> bool {
-    DOOR.active.load(Relaxed)
+    DOOR.is_active()
 }
 
 #[cfg(test)]
