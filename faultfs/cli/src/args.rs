@@ -43,6 +43,9 @@ pub(crate) struct Torture {
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
+    /// Check every disk on real files, not from memory: slower, with the same result.
+    #[arg(long)]
+    pub(crate) real_files: bool,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -59,6 +59,7 @@ fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run
     let mut plan = Plan::new(launch, call);
     plan.profiles = profiles.clone();
     plan.workers = args.jobs.map_or(plan.workers, u32::from);
+    plan.real_files = args.real_files;
     let mut seconds = Vec::new();
     let mut since = Instant::now();
     let mut progress = |progress: Progress| match progress {

@@ -224,11 +224,13 @@ impl Mount {
     fn release(&mut self, index: usize) {
         let Some(open) = self.opens.opens[index].as_mut() else { return };
         open.descriptors -= 1;
-        let (ino, id, last) = (open.ino, open.id, open.descriptors == 0);
+        let (ino, id, last, is_path) = (open.ino, open.id, open.descriptors == 0, open.is_path());
         if last {
             self.opens.opens[index] = None;
         }
-        self.meta(ino).locks.closed(id, last);
+        if !is_path {
+            self.meta(ino).locks.closed(id, last);
+        }
     }
 
     pub(super) fn duplicate(&mut self, fd: c_int, least: c_int, closes_on_exec: bool) -> Outcome {
