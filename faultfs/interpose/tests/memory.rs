@@ -410,7 +410,7 @@ fn compare(seed: u64, steps: usize) {
 
 #[test]
 fn what_is_served_from_memory_is_what_a_real_folder_does() {
-    for seed in 0..60 {
+    for seed in 0..400 {
         compare(seed * 1000, 150);
     }
 }

@@ -144,7 +144,10 @@ impl Mount {
         }
         let exclusive = flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
         let start = self.start(place)?;
-        let follow = End::followed_if(flags & O_NOFOLLOW == 0 && !exclusive);
+        let follow = match flags & O_CREAT != 0 && place.path.ends_with(b"/") {
+            true => End::Kept,
+            false => End::followed_if(flags & O_NOFOLLOW == 0 && !exclusive),
+        };
         let found = self.walk(start, &place.path, follow)?;
         if flags & O_CREAT != 0 && found.slash {
             return Err(EISDIR);
