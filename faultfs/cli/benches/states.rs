@@ -3,8 +3,9 @@
 //!
 //! - *bare*: open, `PRAGMA integrity_check`, read and compare all rows, close; the folder is left alone, so
 //!   nothing has to be recovered. What an engine's own reopen test would cost.
-//! - *worker*: one worker process of an exploration: build the disk of each state, make the folder equal to
-//!   it, and do the same through the interposed door, recovery included.
+//! - *memory*: one worker process of an exploration: build the disk of each state, serve it from memory,
+//!   and do the same through the interposed door, recovery included.
+//! - *files*: the same, but make a real folder equal to each disk.
 //!
 //! Rounds are interleaved, so that the machine's mood meets both; medians are printed, and their ratio.
 //!
@@ -28,21 +29,26 @@ const ROUNDS: usize = 7;
 
 fn main() {
     println!(
-        "{:<14} {:>12} {:>12} {:>8}   ({ROUNDS} rounds, medians)",
-        "config", "bare/s", "worker/s", "ratio"
+        "{:<14} {:>12} {:>12} {:>8} {:>12} {:>8}   ({ROUNDS} rounds, medians)",
+        "config", "bare/s", "memory/s", "ratio", "files/s", "ratio"
     );
     for config in sqlite::CONFIGS {
-        let mut bare = Vec::new();
-        let mut worker = Vec::new();
+        let (mut bare, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             // Workers count the explorations on their way, and do nothing in between.
             if worker::current().is_none() {
                 bare.push(bare_rate(&config));
             }
-            worker.extend(worker_rate(&config));
+            memory.extend(worker_rate(&config, false));
+            files.extend(worker_rate(&config, true));
         }
-        let (bare, worker) = (median(bare), median(worker));
-        println!("{:<14} {bare:>12.0} {worker:>12.0} {:>8.2}", config.name, worker / bare);
+        let (bare, memory, files) = (median(bare), median(memory), median(files));
+        println!(
+            "{:<14} {bare:>12.0} {memory:>12.0} {:>8.2} {files:>12.0} {:>8.2}",
+            config.name,
+            memory / bare,
+            files / bare
+        );
     }
 }
 
@@ -66,13 +72,14 @@ fn bare_rate(config: &sqlite::Config) -> f64 {
 }
 
 /// Explores under the weakest profile with one worker.
-fn worker_rate(config: &sqlite::Config) -> Option<f64> {
+fn worker_rate(config: &sqlite::Config, real_files: bool) -> Option<f64> {
     let config = *config;
     let launch = Launch::program().expect("this program");
     let call = launch.next_call();
     let mut plan = Plan::new(launch, call);
     plan.profiles = vec![Profile::POSIX];
     plan.workers = 1;
+    plan.real_files = real_files;
     let traces = Session::new().expect("a session");
     let mut door = Interposed::new(move |root: &Path| config.run(root));
     let (mut states, mut first, mut last) = (0u32, None, Instant::now());

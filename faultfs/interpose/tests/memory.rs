@@ -12,10 +12,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use fastrand::Rng;
 use faultfs::disk::Disk;
 use faultfs::folder::Folder;
 use faultfs_interpose::{Mounted, snapshot};
-use fastrand::Rng;
 
 /// One mount at a time in a process.
 fn alone() -> MutexGuard<'static, ()> {
@@ -41,8 +41,7 @@ struct Run<'a> {
     log: Vec<String>,
 }
 
-const NAMES: [&str; 10] =
-    ["a", "b", "d", "d/a", "d/e", "d/e/f", "l", "d/l", "missing/x", "d/../a"];
+const NAMES: [&str; 10] = ["a", "b", "d", "d/a", "d/e", "d/e/f", "l", "d/l", "missing/x", "d/../a"];
 
 impl Run<'_> {
     fn path(&mut self) -> CString {
@@ -184,7 +183,9 @@ impl Run<'_> {
                 }
                 12 => told(libc::chmod(a, mode)),
                 13 => told(libc::access(a, (flags * 3 % 8) as c_int)),
-                14 => told(libc::unlinkat(here, a, if flags == 0 { libc::AT_REMOVEDIR } else { 0 })),
+                14 => {
+                    told(libc::unlinkat(here, a, if flags == 0 { libc::AT_REMOVEDIR } else { 0 }))
+                }
                 _ => {
                     let mut into = [0u8; 64];
                     let len = told(libc::readlink(a, into.as_mut_ptr().cast(), 64) as i64);
@@ -261,7 +262,12 @@ impl Run<'_> {
                 _ => {
                     let command = *self
                         .rng
-                        .choice(&[libc::F_SETLK, libc::F_OFD_SETLK, libc::F_GETLK, libc::F_OFD_GETLK])
+                        .choice(&[
+                            libc::F_SETLK,
+                            libc::F_OFD_SETLK,
+                            libc::F_GETLK,
+                            libc::F_OFD_GETLK,
+                        ])
                         .unwrap();
                     let mut lock: libc::flock = std::mem::zeroed();
                     // Asking for no lock got a meaning in Linux 6.5.
@@ -334,7 +340,10 @@ impl Run<'_> {
                 let to = self.path();
                 let to = Path::new(std::ffi::OsStr::from_bytes(to.to_bytes()));
                 let told = fs::copy(at, to).map_err(number);
-                self.note(format!("std copy {name} {to:?}").replace(self.root.to_str().unwrap(), ""), told);
+                self.note(
+                    format!("std copy {name} {to:?}").replace(self.root.to_str().unwrap(), ""),
+                    told,
+                );
             }
             2 => {
                 let told = fs::remove_dir_all(at).map_err(number);

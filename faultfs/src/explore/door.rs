@@ -281,9 +281,9 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
                 let outcome = check_token(builder, token, &mut check);
                 match door.unserved() {
                     Some(why) => Ok(why.into_bytes()),
-                    None => outcome
-                        .map(|()| Vec::new())
-                        .map_err(|broken| broken.without_folder(&room)),
+                    None => {
+                        outcome.map(|()| Vec::new()).map_err(|broken| broken.without_folder(&room))
+                    }
                 }
             })
         }

@@ -100,7 +100,9 @@ fn serve(call: &Call) -> Option<Outcome> {
         SYS_fchmod | SYS_fchown | SYS_fchdir | SYS_fstatfs | SYS_fsetxattr | SYS_fgetxattr
         | SYS_flistxattr | SYS_fremovexattr | SYS_getdents => metadata_of_open(call),
         SYS_close_range => {
-            if b as c_uint as i64 >= i64::from(super::FIRST) && c as c_uint & CLOSE_RANGE_CLOEXEC == 0 {
+            if b as c_uint as i64 >= i64::from(super::FIRST)
+                && c as c_uint & CLOSE_RANGE_CLOEXEC == 0
+            {
                 unserved(&"close_range");
             }
             None
@@ -133,9 +135,7 @@ fn descriptors(call: &Call) -> Option<Outcome> {
             on_mount(|m| m.duplicate_to(a as c_int, b as c_int, cloexec))
         }
         SYS_fcntl => match b as c_int {
-            F_SETLKW | F_OFD_SETLKW => {
-                patiently(|| on(a, |m, fd| m.lock_range(fd, b as c_int, c)))
-            }
+            F_SETLKW | F_OFD_SETLKW => patiently(|| on(a, |m, fd| m.lock_range(fd, b as c_int, c))),
             F_SETLK | F_GETLK | F_OFD_SETLK | F_OFD_GETLK => {
                 on(a, |m, fd| m.lock_range(fd, b as c_int, c))
             }
@@ -246,9 +246,7 @@ fn paths(call: &Call) -> Option<Outcome> {
     match call.number {
         SYS_openat => at(a, b, false, |m, p| m.open_at(p, c as c_int, d as u32)),
         SYS_open => at(CWD, a, false, |m, p| m.open_at(p, b as c_int, c as u32)),
-        SYS_creat => at(CWD, a, false, |m, p| {
-            m.open_at(p, O_CREAT | O_TRUNC | O_WRONLY, b as u32)
-        }),
+        SYS_creat => at(CWD, a, false, |m, p| m.open_at(p, O_CREAT | O_TRUNC | O_WRONLY, b as u32)),
         // As by a kernel without it: whoever asks knows what to do then.
         SYS_openat2 => at(a, b, false, |_, _| Err(ENOSYS)),
         SYS_stat => at(CWD, a, false, |m, p| m.stat_at(p, 0, b)),

@@ -5,9 +5,7 @@ use std::{ptr, slice};
 
 use faultfs::disk::Body;
 use faultfs::op::{Ino, Op};
-use libc::{
-    EBADF, EFBIG, EINVAL, EISDIR, ENOSYS, ENXIO, EOPNOTSUPP, O_APPEND, O_PATH, iovec,
-};
+use libc::{EBADF, EFBIG, EINVAL, EISDIR, ENOSYS, ENXIO, EOPNOTSUPP, O_APPEND, O_PATH, iovec};
 
 use super::{Mount, Outcome, unserved};
 use crate::door::sys;
@@ -26,9 +24,8 @@ pub(super) fn parts(address: usize, count: usize) -> Result<Vec<(usize, usize)>,
         return Ok(Vec::new());
     }
     // SAFETY: the program answers for the vector.
-    let given = unsafe {
-        slice::from_raw_parts(ptr::with_exposed_provenance::<iovec>(address), count)
-    };
+    let given =
+        unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<iovec>(address), count) };
     let mut left = COUNT_MAX;
     let mut parts = Vec::with_capacity(count);
     for part in given {
@@ -98,12 +95,7 @@ impl Mount {
     }
 
     /// `read` and its kin.
-    pub(super) fn read(
-        &mut self,
-        fd: c_int,
-        parts: &[(usize, usize)],
-        at: Option<u64>,
-    ) -> Outcome {
+    pub(super) fn read(&mut self, fd: c_int, parts: &[(usize, usize)], at: Option<u64>) -> Outcome {
         let open = self.opens.get(fd).ok_or(EBADF)?;
         if !open.is_readable() {
             return Err(EBADF);
@@ -250,7 +242,8 @@ impl Mount {
         (to, to_at): (c_int, usize),
         len: usize,
     ) -> Outcome {
-        let (source, target) = (self.opens.get(from).ok_or(EBADF)?, self.opens.get(to).ok_or(EBADF)?);
+        let (source, target) =
+            (self.opens.get(from).ok_or(EBADF)?, self.opens.get(to).ok_or(EBADF)?);
         if (source.flags | target.flags) & O_PATH != 0 {
             return Err(EBADF);
         }

@@ -122,7 +122,9 @@ impl Mount {
         match kind {
             libc::F_RDLCK if !readable => return Err(EBADF),
             libc::F_WRLCK if !writable => return Err(EBADF),
-            libc::F_RDLCK | libc::F_WRLCK if locks.conflict(&range).is_some() => return Err(EAGAIN),
+            libc::F_RDLCK | libc::F_WRLCK if locks.conflict(&range).is_some() => {
+                return Err(EAGAIN);
+            }
             libc::F_RDLCK | libc::F_WRLCK => {
                 locks.clear(&range);
                 locks.ranges.push(range);

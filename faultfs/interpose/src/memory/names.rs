@@ -6,8 +6,7 @@ use std::ptr;
 use faultfs::disk::Body;
 use faultfs::op::{Ino, Kind, Name, Op, Slot};
 use libc::{
-    EBADF, EBUSY, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM,
-    PATH_MAX,
+    EBADF, EBUSY, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, PATH_MAX,
 };
 
 use super::place::{From, Place};
