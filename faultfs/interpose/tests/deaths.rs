@@ -96,3 +96,13 @@ fn a_check_that_does_no_harm_holds() {
     let held = reports(NO_HANG, |_| {});
     assert!(held.held(), "{held}");
 }
+
+/// A program has no files that are served from memory: such checks are done on real ones.
+#[test]
+fn a_check_that_starts_a_program_holds() {
+    let held = reports(NO_HANG, |path| {
+        let list = std::process::Command::new("cat").arg(path).output().expect("it can be run");
+        assert_eq!(list.stdout.len(), 200, "{list:?}");
+    });
+    assert!(held.held(), "{held}");
+}

@@ -230,15 +230,11 @@ impl Door {
 
     /// Has calls served from memory; false when the door does something else already.
     pub(crate) fn mount(&self) -> bool {
-        self.doing.compare_exchange(NOTHING, MOUNTED, SeqCst, Relaxed).is_ok()
+        self.doing.compare_exchange(NOTHING, MOUNTED, SeqCst, Relaxed) != Err(RECORDING)
     }
 
     pub(crate) fn unmount(&self) {
         self.doing.store(NOTHING, SeqCst);
-    }
-
-    pub(crate) fn is_mounted(&self) -> bool {
-        self.doing.load(Relaxed) == MOUNTED
     }
 
     /// Ends the recording. What was stored through mappings until now is still written down.

@@ -7,14 +7,15 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use libc::*;
 
 use super::contents::{parts, position};
 use super::place::{Place, is_ours};
-use super::{ESCAPED, Mount, Outcome, hold, unserved};
+use super::{ESCAPED, LEFT_TO, Mount, Outcome, hold, unserved};
+use crate::door::Call;
 use crate::door::sys::{self, Returned};
-use crate::door::{Call, DOOR};
 
 const CWD: usize = AT_FDCWD as usize;
 
@@ -32,9 +33,15 @@ pub(crate) fn pass(call: &Call) -> Returned {
     }
 }
 
-/// What the mount does, if there still is one.
+/// What the mount does; without one the call is the kernel's, which does not know our descriptors.
 fn on_mount(serve: impl FnOnce(&mut Mount) -> Outcome) -> Option<Outcome> {
-    Some(hold().as_mut().map_or(Err(EBADF), serve))
+    hold().as_mut().map(serve)
+}
+
+/// Whether a descriptor is one that an earlier mount left open. It is good for nothing but to be closed,
+/// as its owner, who may be any thread, believes that it is open.
+fn is_left(fd: usize) -> bool {
+    (super::FIRST..LEFT_TO.load(Relaxed)).contains(&(fd as c_int))
 }
 
 /// A call of a descriptor.
@@ -125,6 +132,8 @@ fn serve(call: &Call) -> Option<Outcome> {
 fn descriptors(call: &Call) -> Option<Outcome> {
     let [a, b, c, ..] = call.args;
     match call.number {
+        SYS_close if is_left(a) => Some(Ok(0)),
+        SYS_fcntl if is_left(a) && b as c_int == F_GETFD => Some(Ok(FD_CLOEXEC as usize)),
         SYS_close => on(a, Mount::close),
         SYS_dup => on(a, |m, fd| m.duplicate(fd, 0, false)),
         SYS_dup2 | SYS_dup3 if is_ours(a as c_int) || is_ours(b as c_int) => {
@@ -375,5 +384,5 @@ pub(super) fn real_metadata(folder: &Path) -> Option<stat> {
 
 /// Whether a mount is active: for what no call shows.
 pub(super) fn is_active() -> bool {
-    DOOR.is_mounted()
+    hold().is_some()
 }

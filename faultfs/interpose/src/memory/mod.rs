@@ -62,7 +62,7 @@ static ROOT: AtomicPtr<Root> = AtomicPtr::new(ptr::null_mut());
 static UNSERVED: AtomicPtr<&'static str> = AtomicPtr::new(ptr::null_mut());
 static MOUNTS: AtomicU64 = AtomicU64::new(0);
 /// Descriptors that the last mounts left open are not given again.
-static LEAKED_TO: AtomicI32 = AtomicI32::new(FIRST);
+static LEFT_TO: AtomicI32 = AtomicI32::new(FIRST);
 
 /// The folder in whose place a disk is served, and who we are.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ struct Root {
 /// [`TIME_SECONDS`] and advance by a microsecond with each change.
 ///
 /// One at a time in a process, and not together with a [`Session`](crate::Session). Descriptors that
-/// are still open at the end become bad ones.
+/// are still open at the end become bad ones, which can only be closed.
 ///
 /// # Limits
 ///
@@ -149,9 +149,12 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let mut held = hold();
-        DOOR.unmount();
         if let Some(mount) = held.take() {
-            LEAKED_TO.store(mount.opens.next_first(), Relaxed);
+            LEFT_TO.store(mount.opens.next_first(), Relaxed);
+        }
+        // Where descriptors were left open somebody may still close them.
+        if LEFT_TO.load(Relaxed) == FIRST {
+            DOOR.unmount();
         }
     }
 }
@@ -218,7 +221,7 @@ impl Mount {
             root,
             disk,
             inodes: Vec::new(),
-            opens: Opens::new(LEAKED_TO.load(Relaxed)),
+            opens: Opens::new(LEFT_TO.load(Relaxed)),
             umask: root.umask,
             generation,
             clock: TIME_SECONDS as i64 * 1_000_000_000,
