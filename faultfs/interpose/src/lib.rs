@@ -12,6 +12,8 @@
 //! in another, into a [`Trace`](faultfs::trace::Trace); [`verify`] compares what the trace leads
 //! to with the folder.
 //!
+//! The same functions serve the disks of an exploration to its check without a folder: [`Mounted`].
+//!
 //! # Limits
 //!
 //! Linux on x86-64 with glibc; elsewhere the package builds, and [`Session::start`] says that the
