@@ -132,6 +132,10 @@ where
         check(&root)
     }
 
+    fn has_memory(&self) -> bool {
+        crate::is_linked()
+    }
+
     fn use_memory(&mut self) {
         // Where that is refused there are real files.
         self.from_memory = Mounted::trap().is_ok();

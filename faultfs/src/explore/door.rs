@@ -53,9 +53,13 @@ pub trait Door {
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
     ) -> Result<(), Broken>;
 
-    /// Told once, in a worker that does nothing but check: from now on the door may serve disks in a
-    /// faster way than by real files, as long as it knows when that would not do ([`Door::unserved`]).
-    /// A door that has no such way does nothing.
+    /// Whether the door can serve disks in a faster way than by real files, and knows when that would
+    /// not do ([`Door::unserved`]).
+    fn has_memory(&self) -> bool {
+        false
+    }
+
+    /// Told once, in a worker that does nothing but check: from now on disks may be served that way.
     fn use_memory(&mut self) {}
 
     /// Why nothing that the last check said counts: it asked for what is not served without real files.
@@ -148,7 +152,7 @@ pub fn run<R: ?Sized>(
     }
     for token in &plan.first {
         let trace = trace_of(token, &trace, &settings.traces)?;
-        let mut judge = Workers::new(plan, &trace, session.path())?;
+        let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
         let model = Model::new(trace.clone(), token.profile());
         let outcome = judge.afresh(&model, &[token.to_string()], false)?.pop().flatten();
         if let Some(Err(broken)) = outcome {
@@ -156,7 +160,7 @@ pub fn run<R: ?Sized>(
             return Err(Error::new(format!("kept token {token} fails again: {broken}\n  {words}")));
         }
     }
-    let mut judge = Workers::new(plan, &trace, session.path())?;
+    let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
     let under = |profile: &Profile| explore_trace(&trace, *profile, &mut judge, settings);
     plan.profiles.iter().map(under).collect()
 }
@@ -303,11 +307,11 @@ struct Workers<'a> {
 }
 
 impl<'a> Workers<'a> {
-    fn new(plan: &'a Plan, trace: &Trace, session: &Path) -> Result<Self> {
+    fn new(plan: &'a Plan, has_memory: bool, trace: &Trace, session: &Path) -> Result<Self> {
         let trace = file::save(trace, session).map_err(|error| {
             Error::new(format!("cannot write the trace to {}: {error}", session.display()))
         })?;
-        let (rooms, real_files) = (session.to_path_buf(), plan.real_files);
+        let (rooms, real_files) = (session.to_path_buf(), plan.real_files || !has_memory);
         Ok(Workers { plan, trace, rooms, real_files })
     }
 
