@@ -77,8 +77,13 @@ impl<W> Interposed<W> {
         if self.unserved.is_some() {
             return Ok(());
         }
-        std::fs::create_dir_all(root)?;
-        let mounted = Mounted::new(root, disk)?;
+        let mounted = match Mounted::new(root, disk) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(root)?;
+                Mounted::new(root, disk)?
+            }
+            mounted => mounted?,
+        };
         let outcome = check(root);
         self.unserved = mounted.unserved().map(String::from);
         outcome
