@@ -355,7 +355,7 @@ impl Run<'_> {
                 self.note(format!("std make {name}"), told);
             }
             4 => {
-                let mode = fs::Permissions::from_mode(0o600);
+                let mode = fs::Permissions::from_mode(0o700);
                 let told = fs::set_permissions(at, mode).map_err(number);
                 self.note(format!("std mode {name}"), told);
             }

@@ -93,7 +93,8 @@ struct Root {
 /// seen and cannot be served is told by [`Mounted::unserved`]: programs that are started, extended
 /// attributes, devices and pipes, names moved into the folder or out of it, `chdir` into it, owners
 /// other than this process, `io_uring`. Not seen: `poll` and its kin on such a descriptor, paths that
-/// reach the folder through symbolic links outside of it, watches by `inotify`.
+/// reach the folder through symbolic links outside of it (a file made that way is), children made by
+/// `vfork`, `pidfd_spawn` or a system call of their own, which the trap kills.
 #[derive(Debug)]
 #[must_use = "dropping it ends the mount"]
 pub struct Mounted(());
