@@ -248,3 +248,34 @@ fn a_recovery_that_holds_only_at_first_makes_the_run_not_measured() {
     assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
     assert!(report.not_measured[0].contains("held at first"), "{report}");
 }
+
+/// An engine that has promised nothing yet may refuse a half-made database; it may not panic over it.
+#[test]
+fn refusing_to_open_before_the_first_acknowledgement_is_fine_and_a_panic_is_not() {
+    let run = |panics: bool, in_process: bool| {
+        let exploration = explore(|fs| {
+            fs.write("db", [7; 10])?;
+            fs.open("db")?.sync_all()?;
+            fs.sync_dir(".")?;
+            fs.ack(0);
+            Ok(())
+        });
+        let exploration = if in_process { exploration.in_process() } else { exploration };
+        let reports = exploration.reports(move |fs, _| {
+            let found = fs.read("db")?;
+            assert!(!panics || found == [7; 10], "half a database");
+            match found == [7; 10] {
+                true => Ok(()),
+                false => Err(Broken::unopenable("half a database")),
+            }
+        });
+        // None in a worker process that was started for another of these explorations.
+        reports.unwrap().pop()
+    };
+    for in_process in [true, false] {
+        for (panics, expected) in [(false, Verdict::Held), (true, Verdict::Panicked)] {
+            let Some(report) = run(panics, in_process) else { continue };
+            assert_eq!(report.verdict, expected, "{report}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Who checks the states: this process, or workers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::{Progress, Settings, check_state};
 use crate::Result;
 use crate::crash::{Builder, State, Token};
@@ -39,7 +41,8 @@ pub trait Judge {
     ) -> Result<Vec<Option<Outcome>>>;
 }
 
-/// Checks in this process: fast to start, and an abort or a hang of the engine is ours.
+/// Checks in this process: fast to start. A panic of the engine is a verdict here too; an abort or a hang
+/// is ours.
 pub struct InProcess<'a> {
     /// The check of one disk.
     pub check: &'a mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
@@ -58,7 +61,7 @@ impl Judge for InProcess<'_> {
             if (settings.interrupted)() {
                 break;
             }
-            *outcome = Some(check_token(&mut builder, token, self.check));
+            *outcome = Some(guarded(&mut builder, token, self.check));
             (settings.progress)(Progress::Checked);
         }
         Ok(outcomes)
@@ -71,12 +74,27 @@ impl Judge for InProcess<'_> {
         _: bool,
     ) -> Result<Vec<Option<Outcome>>> {
         let mut builder = Builder::new(model);
-        let again = |token: &String| Some(check_token(&mut builder, token, self.check));
+        let again = |token: &String| Some(guarded(&mut builder, token, self.check));
         Ok(tokens.iter().map(again).collect())
     }
 }
 
-/// Builds the disk of a token and has it checked; a panic is an outcome.
+/// As [`check_token`], and a panic is an outcome.
+fn guarded(
+    builder: &mut Builder<'_>,
+    token: &str,
+    check: &mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
+) -> Outcome {
+    // What the check had in its hands when it panicked is its own; each state starts on a new disk.
+    let checked = AssertUnwindSafe(|| check_token(builder, token, check));
+    catch_unwind(checked).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Broken::new(Verdict::Panicked, text.unwrap_or_else(|| "a panic without a text".into())))
+    })
+}
+
+/// Builds the disk of a token and has it checked.
 pub(super) fn check_token(
     builder: &mut Builder<'_>,
     token: &str,
