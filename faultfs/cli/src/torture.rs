@@ -25,17 +25,39 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     );
     let mut runs = Vec::new();
     for target in &targets {
+        match torture(target, args, &bar) {
+            Ok(more) => runs.extend(more),
+            // Of what was being recorded when the interruption came nothing can be said.
+            Err(_) if session::interrupted() => {}
+            Err(error) => return Err(error.into()),
+        }
         if session::interrupted() {
             break;
         }
-        runs.extend(torture(target, args, &bar)?);
     }
     bar.finish_and_clear();
     exit::print(&match args.format {
         Format::Text => output::text(&runs),
         Format::Json => output::json(&runs) + "\n",
     })?;
+    if session::interrupted() {
+        eprintln!("{}", cut_short(&runs, targets.len() * profiles(args).len()));
+    }
     Ok(code(&runs))
+}
+
+/// What an interruption left of the `planned` runs.
+fn cut_short(runs: &[Run], planned: usize) -> String {
+    let cut = |reason: &String| reason.starts_with("interrupted");
+    let whole = runs.iter().filter(|run| !run.report.not_measured.iter().any(cut)).count();
+    format!("interrupted: {whole} of {planned} runs were finished, the others are not measured")
+}
+
+fn profiles(args: &Torture) -> Vec<Profile> {
+    match args.profiles.is_empty() {
+        true => Profile::ALL.to_vec(),
+        false => args.profiles.clone(),
+    }
 }
 
 fn code(runs: &[Run]) -> u8 {
@@ -50,10 +72,7 @@ fn code(runs: &[Run]) -> u8 {
 }
 
 fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run>, Error> {
-    let profiles = match args.profiles.is_empty() {
-        true => Profile::ALL.to_vec(),
-        false => args.profiles.clone(),
-    };
+    let profiles = profiles(args);
     let launch = Launch::program()?;
     let call = launch.next_call();
     let mut plan = Plan::new(launch, call);
