@@ -50,28 +50,58 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "faults")]
 pub mod crash;
+#[cfg(feature = "faults")]
 pub mod disk;
+#[cfg(feature = "faults")]
 pub mod errno;
+#[cfg(feature = "faults")]
 mod error;
+#[cfg(feature = "faults")]
 pub mod explore;
+#[cfg(feature = "faults")]
 pub mod fault;
+#[cfg(feature = "faults")]
 pub mod file;
+#[cfg(feature = "faults")]
 pub mod folder;
+#[cfg(feature = "faults")]
 pub mod fs;
+#[cfg(feature = "faults")]
 mod injector;
+#[cfg(feature = "faults")]
 pub mod model;
+#[cfg(feature = "faults")]
 pub mod op;
+#[cfg(feature = "faults")]
 pub mod plan;
+#[cfg(feature = "faults")]
 pub mod recorder;
+#[cfg(feature = "faults")]
 pub mod report;
+#[cfg(feature = "faults")]
 pub mod session;
+#[cfg(feature = "faults")]
 pub mod trace;
+#[cfg(feature = "faults")]
 pub mod verdict;
+#[cfg(feature = "faults")]
 pub mod worker;
 
+#[cfg(not(feature = "faults"))]
+#[path = "off.rs"]
+pub mod fs;
+#[cfg(not(feature = "faults"))]
+pub use fs::{FaultFile, Injector};
+
+#[cfg(feature = "faults")]
 pub use error::{Error, Result};
+#[cfg(feature = "faults")]
 pub use explore::explore;
+#[cfg(feature = "faults")]
 pub use fs::{FaultFile, FaultFs, FaultIter};
+#[cfg(feature = "faults")]
 pub use injector::{Call, Injection, Injector};
+#[cfg(feature = "faults")]
 pub use model::Profile;

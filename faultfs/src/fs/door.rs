@@ -3,18 +3,50 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::panic::{Location, RefUnwindSafe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::shared::Caller;
 use super::storage::Storage;
 use crate::errno::Errno;
 use crate::fault::{Effect, Fault};
-use crate::injector::{Call, Injection, Injector};
-use crate::op::SyncKind;
-use crate::plan::OpKind;
+use crate::injector::{Call, Injection};
+// For `file.rs`, whose other door has types of its own.
+pub(super) use crate::injector::Injector;
+pub(super) use crate::op::SyncKind;
+pub(super) use crate::plan::OpKind;
+
+/// The way to a file's door, where it has one.
+#[derive(Clone)]
+pub(super) struct Gate(Option<Arc<Door>>);
+
+impl Gate {
+    /// No door: nothing goes wrong.
+    pub(super) const OPEN: Gate = Gate(None);
+
+    pub(super) fn new(injector: &Injector, path: &Path) -> Gate {
+        Gate(Some(Arc::new(Door { injector: injector.clone(), path: path.into(), witness: None })))
+    }
+
+    /// The door of a file that is told of its faults.
+    pub(super) fn witnessed(witness: Arc<dyn Witness>, injector: &Injector, path: PathBuf) -> Gate {
+        let (injector, path, witness) = (injector.clone(), path.into(), Some(witness));
+        Gate(Some(Arc::new(Door { injector, path, witness })))
+    }
+
+    /// Where calls are judged, while a rule may fire. All that an unarmed file costs.
+    #[inline]
+    pub(super) fn armed(&self) -> Option<&Door> {
+        self.0.as_deref().filter(|door| door.injector.is_armed())
+    }
+
+    pub(super) fn describe(&self, out: &mut fmt::DebugStruct<'_, '_>) {
+        if let Some(door) = &self.0 {
+            out.field("door", door);
+        }
+    }
+}
 
 /// Where a file's calls are judged.
 pub(super) struct Door {
@@ -39,19 +71,6 @@ pub(super) trait Witness: Send + Sync + RefUnwindSafe {
 }
 
 impl Door {
-    pub(super) fn new(
-        injector: Injector,
-        path: Box<Path>,
-        witness: Option<Arc<dyn Witness>>,
-    ) -> Door {
-        Door { injector, path, witness }
-    }
-
-    #[inline]
-    pub(super) fn is_armed(&self) -> bool {
-        self.injector.is_armed()
-    }
-
     /// The fault of a call, and where the call goes.
     fn decide(&self, kind: OpKind, at: Option<u64>, len: u64) -> Option<(Fault, Option<u64>)> {
         let (kind, offset) = match &self.witness {
@@ -197,33 +216,5 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Door { injector, path, .. } = self;
         f.debug_struct("Door").field("path", path).field("plan", injector).finish()
-    }
-}
-
-/// A file at an offset, as a stream.
-pub(super) struct At<'a, F> {
-    pub(super) file: &'a F,
-    pub(super) offset: u64,
-}
-
-impl<F: FileExt> Read for At<'_, F> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(buf, self.offset)
-    }
-}
-
-impl<F: FileExt> Write for At<'_, F> {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write_at(buf, self.offset)
-    }
-
-    #[track_caller]
-    fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(buf, self.offset)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

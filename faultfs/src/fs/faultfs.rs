@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::File;
 use super::capacity::Capacity;
+use super::door::Gate;
 use super::file::FaultFile;
 use super::folder::Folder;
 use super::handle::FsFile;
@@ -221,7 +222,8 @@ impl FaultFs {
 
     fn file(&self, path: &Path, inner: FsFile) -> File {
         let path = plain(&self.shared.roots, path);
-        FaultFile::witnessed(inner.witness(), inner, &self.shared.injector, path)
+        let gate = Gate::witnessed(inner.witness(), &self.shared.injector, path);
+        FaultFile::behind(gate, inner)
     }
 }
 

@@ -3,20 +3,19 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use super::door::{At, Door, Witness};
+use super::at::At;
+use super::door::{Gate, Injector, OpKind, SyncKind};
 use super::storage::Storage;
-use crate::injector::Injector;
-use crate::op::SyncKind;
-use crate::plan::OpKind;
 
 /// A file whose reads, writes and syncs may go wrong, around a [`std::fs::File`] or around anything
 /// that reads and writes: what `F` can, `FaultFile<F>` can.
 ///
 /// Without an injector it passes every call on, at the cost of one comparison; with one whose plan is
-/// empty, of two. Neither locks nor allocates. The tests of an engine arm it:
+/// empty, of two. Neither locks nor allocates. With the package's feature `faults` off it is the inner
+/// type and nothing else, and an [`Injector`] is nothing at all: production code can name both. The tests
+/// of an engine arm it:
 ///
 /// ```
 /// use faultfs::errno::EIO;
@@ -51,38 +50,33 @@ use crate::plan::OpKind;
 /// is recorded.
 ///
 /// [`FaultFs`]: crate::FaultFs
+#[cfg_attr(not(feature = "faults"), repr(transparent))]
 pub struct FaultFile<F = std::fs::File> {
     inner: F,
-    door: Option<Arc<Door>>,
+    gate: Gate,
 }
 
 impl<F> FaultFile<F> {
     /// A file on which nothing goes wrong.
     pub const fn new(inner: F) -> Self {
-        FaultFile { inner, door: None }
+        FaultFile { inner, gate: Gate::OPEN }
     }
 
     /// A file whose calls are judged by `injector`; `path` is what the rules of its plan compare with
     /// their patterns.
     pub fn armed(inner: F, injector: &Injector, path: impl AsRef<Path>) -> Self {
-        let (injector, path) = (injector.clone(), path.as_ref().into());
-        FaultFile { inner, door: Some(Arc::new(Door::new(injector, path, None))) }
+        FaultFile { inner, gate: Gate::new(injector, path.as_ref()) }
     }
 
-    /// A file that is told of its faults.
-    pub(super) fn witnessed(
-        witness: Arc<dyn Witness>,
-        inner: F,
-        injector: &Injector,
-        path: PathBuf,
-    ) -> Self {
-        let (injector, path) = (injector.clone(), path.into());
-        FaultFile { inner, door: Some(Arc::new(Door::new(injector, path, Some(witness)))) }
+    /// A file behind a door that knows it.
+    #[cfg(feature = "faults")]
+    pub(super) fn behind(gate: Gate, inner: F) -> Self {
+        FaultFile { inner, gate }
     }
 
-    /// Another file behind the same door.
-    pub(super) fn with_inner(&self, inner: F) -> Self {
-        FaultFile { inner, door: self.door.clone() }
+    #[cfg(feature = "faults")]
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// What it wraps. Calls on it pass the faults by.
@@ -99,23 +93,13 @@ impl<F> FaultFile<F> {
     pub fn into_inner(self) -> F {
         self.inner
     }
-
-    pub(super) fn door(&self) -> Option<&Door> {
-        armed(&self.door)
-    }
-}
-
-/// Where calls are judged, while a rule may fire. All that an unarmed file costs.
-#[inline]
-fn armed(door: &Option<Arc<Door>>) -> Option<&Door> {
-    door.as_deref().filter(|door| door.is_armed())
 }
 
 impl<F: Storage> FaultFile<F> {
     /// The size in bytes.
     #[inline]
     pub fn size(&self) -> io::Result<u64> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.size(),
             Some(door) => door.call(OpKind::Metadata, || self.inner.size()),
         }
@@ -125,7 +109,7 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.set_len(len),
             Some(door) => door.set_len(&self.inner, len),
         }
@@ -135,7 +119,7 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn sync_all(&self) -> io::Result<()> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.sync_all(),
             Some(door) => door.sync(&self.inner, SyncKind::All),
         }
@@ -145,7 +129,7 @@ impl<F: Storage> FaultFile<F> {
     #[inline]
     #[track_caller]
     pub fn sync_data(&self) -> io::Result<()> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.sync_data(),
             Some(door) => door.sync(&self.inner, SyncKind::Data),
         }
@@ -176,7 +160,7 @@ impl<F: Storage> Storage for FaultFile<F> {
 impl FaultFile {
     /// Attributes of the file. This corresponds to [`std::fs::File::metadata`].
     pub fn metadata(&self) -> io::Result<std::fs::Metadata> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.metadata(),
             Some(door) => door.call(OpKind::Metadata, || self.inner.metadata()),
         }
@@ -184,7 +168,7 @@ impl FaultFile {
 
     /// Sets the permission bits. This corresponds to [`std::fs::File::set_permissions`].
     pub fn set_permissions(&self, permissions: std::fs::Permissions) -> io::Result<()> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.set_permissions(permissions),
             Some(door) => door.call(OpKind::SetMode, || self.inner.set_permissions(permissions)),
         }
@@ -192,7 +176,7 @@ impl FaultFile {
 
     /// A second handle that shares the cursor. This corresponds to [`std::fs::File::try_clone`].
     pub fn try_clone(&self) -> io::Result<FaultFile> {
-        Ok(self.with_inner(self.inner.try_clone()?))
+        Ok(FaultFile { inner: self.inner.try_clone()?, gate: self.gate.clone() })
     }
 }
 
@@ -207,9 +191,7 @@ impl<F: fmt::Debug> fmt::Debug for FaultFile<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("FaultFile");
         out.field("inner", &self.inner);
-        if let Some(door) = &self.door {
-            out.field("door", door);
-        }
+        self.gate.describe(&mut out);
         out.finish_non_exhaustive()
     }
 }
@@ -217,7 +199,7 @@ impl<F: fmt::Debug> fmt::Debug for FaultFile<F> {
 impl<F: Read> Read for FaultFile<F> {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.read(buf),
             Some(door) => door.read(&mut self.inner, None, buf),
         }
@@ -225,7 +207,7 @@ impl<F: Read> Read for FaultFile<F> {
 
     #[inline]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.read_vectored(bufs),
             Some(door) => door.read_vectored(&mut self.inner, bufs),
         }
@@ -238,7 +220,7 @@ where
 {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => (&self.inner).read(buf),
             Some(door) => door.read(&mut &self.inner, None, buf),
         }
@@ -246,7 +228,7 @@ where
 
     #[inline]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => (&self.inner).read_vectored(bufs),
             Some(door) => door.read_vectored(&mut &self.inner, bufs),
         }
@@ -257,7 +239,7 @@ impl<F: Write> Write for FaultFile<F> {
     #[inline]
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.write(buf),
             Some(door) => door.write(&mut self.inner, None, buf),
         }
@@ -266,7 +248,7 @@ impl<F: Write> Write for FaultFile<F> {
     #[inline]
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.write_vectored(bufs),
             Some(door) => door.write_vectored(&mut self.inner, bufs),
         }
@@ -294,7 +276,7 @@ where
     #[inline]
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => (&self.inner).write(buf),
             Some(door) => door.write(&mut &self.inner, None, buf),
         }
@@ -303,7 +285,7 @@ where
     #[inline]
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => (&self.inner).write_vectored(bufs),
             Some(door) => door.write_vectored(&mut &self.inner, bufs),
         }
@@ -354,7 +336,7 @@ where
 impl<F: FileExt> FileExt for FaultFile<F> {
     #[inline]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.read_at(buf, offset),
             Some(door) => door.read(&mut At { file: &self.inner, offset }, Some(offset), buf),
         }
@@ -363,7 +345,7 @@ impl<F: FileExt> FileExt for FaultFile<F> {
     #[inline]
     #[track_caller]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        match armed(&self.door) {
+        match self.gate.armed() {
             None => self.inner.write_at(buf, offset),
             Some(door) => door.write(&mut At { file: &self.inner, offset }, Some(offset), buf),
         }

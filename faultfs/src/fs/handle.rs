@@ -376,7 +376,7 @@ streams!(FsFile, &FsFile);
 impl FaultFile<FsFile> {
     /// Attributes of the file. This corresponds to [`std::fs::File::metadata`].
     pub fn metadata(&self) -> io::Result<Metadata> {
-        match self.door() {
+        match self.gate().armed() {
             None => self.get_ref().metadata(),
             Some(door) => door.call(OpKind::Metadata, || self.get_ref().metadata()),
         }
@@ -390,7 +390,7 @@ impl FaultFile<FsFile> {
     #[track_caller]
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
         let caller = Location::caller();
-        match self.door() {
+        match self.gate().armed() {
             None => self.get_ref().set_permissions(permissions, caller),
             Some(door) => {
                 let act = || self.get_ref().set_permissions(permissions, caller);
@@ -417,6 +417,6 @@ impl FaultFile<FsFile> {
 
     /// A second handle that shares the cursor. This corresponds to [`std::fs::File::try_clone`].
     pub fn try_clone(&self) -> io::Result<FaultFile<FsFile>> {
-        Ok(self.with_inner(self.get_ref().clone()))
+        Ok(FaultFile::behind(self.gate().clone(), self.get_ref().clone()))
     }
 }

@@ -3,6 +3,7 @@
 //! [`FaultFs`] is a filesystem, in memory or on a folder; [`FaultFile`] a file of it, or anything of
 //! yours that reads and writes.
 
+mod at;
 mod capacity;
 mod dirs;
 mod door;

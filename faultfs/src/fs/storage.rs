@@ -40,6 +40,7 @@ impl Storage for File {
     }
 }
 
+#[cfg(feature = "faults")]
 impl Storage for tempfile::NamedTempFile {
     fn size(&self) -> io::Result<u64> {
         self.as_file().size()
