@@ -63,6 +63,19 @@ impl Effect {
 }
 
 impl Fault {
+    /// The error that the caller is told of, now or at a later sync; `None` for a fault without one.
+    pub fn errno(&self) -> Option<Errno> {
+        match *self {
+            Fault::Fail(errno)
+            | Fault::FailDirty(errno)
+            | Fault::FailRevert(errno)
+            | Fault::FailLate(errno)
+            | Fault::FailAfter(errno)
+            | Fault::Torn { errno, .. } => Some(errno),
+            Fault::Short(_) | Fault::Lie | Fault::Flip(_) => None,
+        }
+    }
+
     /// True where the fault makes a difference to a call that moves `len` bytes at `offset`.
     pub(crate) fn changes(&self, offset: Option<u64>, len: u64) -> bool {
         match self {

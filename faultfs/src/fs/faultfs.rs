@@ -439,7 +439,8 @@ impl FaultFs {
     fn rename_as(&self, from: &Path, to: &Path, exchange: bool, caller: Caller) -> io::Result<()> {
         let state = &mut *self.shared.lock();
         let asked = self.shared.names(state).rename(from, to, exchange);
-        self.step_between(state, (OpKind::Rename, from, to), caller, asked, |folder| {
+        let kind = if exchange { OpKind::Exchange } else { OpKind::Rename };
+        self.step_between(state, (kind, from, to), caller, asked, |folder| {
             folder.rename(from, to, exchange)
         })
     }

@@ -32,6 +32,7 @@
 //! [`Injector::finish`]: crate::Injector::finish
 
 mod builder;
+mod possible;
 mod rule;
 mod text;
 mod words;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::errno::EINTR;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::injector::Call;
@@ -41,7 +42,8 @@ op_kinds! {
     SetLen "set-len" "Setting a file's size."
     Metadata "metadata" "`stat` and its kin, by path or by descriptor."
     SetMode "set-mode" "`chmod`."
-    Rename "rename" "Renaming or exchanging; the path is that of either name."
+    Rename "rename" "Renaming; the path is that of either name."
+    Exchange "exchange" "Exchanging two names, `RENAME_EXCHANGE`; the path is that of either."
     Remove "remove" "Removing a name of a file."
     RemoveDir "remove-dir" "Removing a directory."
     Link "link" "Giving a file a further name; the path is that of either name."
@@ -111,6 +113,28 @@ impl Rule {
     /// The kind of op that it matches; `None` for any.
     pub fn op(&self) -> Option<OpKind> {
         self.op
+    }
+
+    /// True where no kernel fails so: the rule can be armed, and what comes of it decides nothing, because
+    /// a correct engine may draw wrong conclusions from it.
+    ///
+    /// That is an error outside of [`OpKind::errnos`] (for a rule about any op: outside of those of every
+    /// kind), and `EINTR` without an end: std and most engines ask again for as long as it comes.
+    ///
+    /// ```
+    /// use faultfs::errno::{EIO, ENOENT};
+    /// use faultfs::plan::on;
+    ///
+    /// assert!(on::open().fail(ENOENT).is_hostile());
+    /// assert!(!on::open().fail(EIO).is_hostile());
+    /// ```
+    pub fn is_hostile(&self) -> bool {
+        let Some(errno) = self.fault.errno() else { return false };
+        let possible = match self.op {
+            Some(op) => op.can_fail_with(errno),
+            None => OpKind::ALL.iter().all(|op| op.can_fail_with(errno)),
+        };
+        !possible || (errno == EINTR && self.take.is_none())
     }
 
     /// True where each path has counts of its own.
@@ -202,6 +226,26 @@ impl Default for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errno::{EIO, ENOENT, EROFS};
+    use crate::plan::on;
+
+    #[test]
+    fn a_rule_is_hostile_where_no_kernel_fails_so() {
+        for (rule, hostile) in [
+            (on::read().fail(EIO), false),
+            (on::read().fail(EROFS), true),
+            (on::write().fail(EROFS), false),
+            (on::open().fail(ENOENT), true),
+            (on::any().fail(EIO), false),
+            (on::any().fail(EROFS), true),
+            (on::read().take(1).fail(EINTR), false),
+            (on::read().fail(EINTR), true),
+            (on::read().short(1), false),
+            (on::sync().lie(), false),
+        ] {
+            assert_eq!(rule.is_hostile(), hostile, "{rule}");
+        }
+    }
 
     #[test]
     fn a_pattern_without_a_slash_is_about_names_and_one_with_a_slash_about_paths() {
