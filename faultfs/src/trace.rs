@@ -184,7 +184,8 @@ impl Trace {
         }
     }
 
-    fn path_in(&self, slot: &Slot) -> String {
+    /// The path of a slot, for reports.
+    pub(crate) fn path_in(&self, slot: &Slot) -> String {
         match slot.dir {
             Ino::ROOT => slot.name.to_string(),
             dir => format!("{}/{}", self.path_of(dir), slot.name),

@@ -15,6 +15,7 @@ use crate::error::Error;
 /// Ordered worst first, so that the worst of several is the smallest: see [`Verdict::worst`].
 /// [`Display`](fmt::Display) and [`FromStr`] use the words of the reports (`out-of-memory`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The engine gave back something that nobody had asked it to keep.
     Corrupt,

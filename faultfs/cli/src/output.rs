@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use faultfs::report::{Failure, Report};
+use faultfs::report::{CrashPoint, Failure, Loss, Report};
+use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
 use serde::Serialize;
 
@@ -87,10 +88,10 @@ fn expected_losses(runs: &[Run], out: &mut String) {
         if index == 0 {
             let _ = writeln!(out, "\nExpected losses, one of each:");
         }
-        let omitted = failure.omitted.first().map_or("", String::as_str);
+        let lost = failure.losses.first().map_or(String::new(), Loss::to_string);
         let _ = writeln!(
             out,
-            "  {} under {}: {}\n    {omitted}\n    {}",
+            "  {} under {}: {}\n    {lost}\n    {}",
             run.config, run.report.profile, failure.message, failure.replay
         );
     }
@@ -116,6 +117,7 @@ struct JsonRun<'a> {
     failures: Vec<JsonFailure<'a>>,
     not_measured: &'a [String],
     seconds: f64,
+    trace: &'a str,
 }
 
 #[derive(Serialize)]
@@ -125,10 +127,13 @@ struct JsonFailure<'a> {
     message: &'a str,
     token: &'a str,
     replay: &'a str,
-    crash: &'a str,
-    omitted: &'a [String],
-    rules: &'a [String],
+    crash: String,
+    omitted: Vec<String>,
+    rules: Vec<&'a str>,
     count: u64,
+    at: &'a CrashPoint,
+    marks: &'a Marks,
+    losses: &'a [Loss],
 }
 
 impl<'a> From<&'a Failure> for JsonFailure<'a> {
@@ -139,10 +144,13 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             message: &failure.message,
             token: &failure.token,
             replay: &failure.replay,
-            crash: &failure.crash,
-            omitted: &failure.omitted,
-            rules: &failure.rules,
+            crash: failure.crash.to_string(),
+            omitted: failure.losses.iter().map(Loss::to_string).collect(),
+            rules: failure.losses.iter().map(|loss| &*loss.rule).collect(),
             count: failure.count,
+            at: &failure.crash,
+            marks: &failure.marks,
+            losses: &failure.losses,
         }
     }
 }
@@ -163,6 +171,7 @@ pub(crate) fn json(runs: &[Run]) -> String {
         failures: run.report.failures.iter().map(JsonFailure::from).collect(),
         not_measured: &run.report.not_measured,
         seconds: run.seconds,
+        trace: &run.report.trace,
     });
     serde_json::to_string_pretty(&Json { runs: runs.collect() }).expect("plain data serialises")
 }

@@ -60,6 +60,36 @@ fn the_report_depends_neither_on_the_run_nor_on_the_number_of_workers() {
     assert_eq!(timeless(one), timeless(five));
 }
 
+/// What a failure is, as data that says the same as its words.
+#[test]
+fn a_failure_names_its_crash_point_and_every_loss_as_data() {
+    let traces = tempfile::tempdir().unwrap();
+    let json = torture(traces.path(), "delete-full", "posix", &[]);
+    let run = &json["runs"][0];
+    assert!(traces.path().join(run["trace"].as_str().unwrap()).with_extension("trace").exists());
+    for failure in run["failures"].as_array().unwrap() {
+        let (at, crash) = (&failure["at"], failure["crash"].as_str().unwrap());
+        match at["op"].as_u64() {
+            Some(op) => assert!(crash.contains(&format!("op {op} of {}", run["ops"])), "{failure}"),
+            None => assert_eq!(at["place"], "mark", "{failure}"),
+        }
+        assert!(failure["marks"]["acked"].is_array(), "{failure}");
+        let losses = failure["losses"].as_array().unwrap();
+        assert!(!losses.is_empty(), "{failure}");
+        for (index, loss) in losses.iter().enumerate() {
+            let words = failure["omitted"][index].as_str().unwrap();
+            for field in ["what", "path"] {
+                assert!(words.contains(loss[field].as_str().unwrap()), "{field}: {failure}");
+            }
+            assert!(words.contains(&format!("(op {}, ", loss["op"])), "{failure}");
+            assert_eq!(loss["rule"], failure["rules"][index]);
+            if let Some([from, to]) = loss["bytes"].as_array().map(|b| [&b[0], &b[1]]) {
+                assert!(words.contains(&format!("{from}..{to}")), "{failure}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
     let traces = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use faultfs::Profile;
-use faultfs::report::Report;
+use faultfs::report::{Loss, Report};
 use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
 
@@ -106,7 +106,8 @@ fn main() -> ExitCode {
             .unwrap_or_else(|error| panic!("{}: {error}", engine.name));
         for (report, expected) in reports.iter().zip(engine.expected) {
             let first = report.failures.iter().find(|failure| failure.verdict == expected);
-            let omitted = first.map(|failure| failure.omitted.clone()).unwrap_or_default();
+            let losses = first.iter().flat_map(|failure| &failure.losses);
+            let omitted: Vec<String> = losses.map(Loss::to_string).collect();
             println!(
                 "{:<18} {:<12} {:<9} {:>6} states  {}",
                 engine.name,

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Replay;
 use super::judge::Outcome;
-use crate::crash::{Builder, Choice, Listing, State, Token};
+use super::losses::{crash_point, losses};
+use crate::crash::{Builder, Listing, State, Token};
 use crate::model::{Model, Part};
-use crate::report::{CREATION_NOT_DURABLE, Failure};
-use crate::trace::Mark;
+use crate::report::{CREATION_NOT_DURABLE, Failure, Fate};
 use crate::verdict::{Broken, Verdict};
 
 /// The failures among `outcomes`, which belong to the states of `listing`, worst first.
@@ -53,12 +53,9 @@ pub(super) fn failures(
 /// The fewer things are lost, the more of them as a whole, and the shorter the token, the more a state
 /// tells.
 fn telling(failure: &Failure) -> (usize, usize, usize, String) {
-    let spoilt = failure.omitted.iter().filter(|words| !words.starts_with(LOST)).count();
-    (failure.omitted.len(), spoilt, failure.token.len(), failure.token.clone())
+    let spoilt = failure.losses.iter().filter(|loss| loss.fate != Fate::Lost).count();
+    (failure.losses.len(), spoilt, failure.token.len(), failure.token.clone())
 }
-
-/// How the words for a plain loss begin.
-const LOST: &str = "lost: ";
 
 pub(super) fn token(model: &Model, trace_id: &str, state: &State) -> String {
     let token = Token {
@@ -105,99 +102,15 @@ fn describe(
     class: &'static str,
     token: String,
 ) -> Failure {
-    let (omitted, rules) = losses(model, builder, state);
     Failure {
         verdict: broken.verdict(),
         class,
         message: broken.message().to_string(),
         replay: String::new(),
         token,
-        crash: crash_point(model, state),
-        omitted,
-        rules,
+        crash: crash_point(model, state.stamp),
+        marks: model.trace.marks_at(state.stamp),
+        losses: losses(model, builder, state),
         count: 1,
-    }
-}
-
-/// The crash point, then what the crash lost or tore.
-pub(super) fn in_words(model: &Model, state: &State) -> Vec<String> {
-    let (mut words, _) = losses(model, &mut Builder::new(model), state);
-    words.insert(0, format!("crash {}", crash_point(model, state)));
-    words
-}
-
-/// What the crash lost or tore, and the rules that allow it.
-fn losses(model: &Model, builder: &mut Builder<'_>, state: &State) -> (Vec<String>, Vec<String>) {
-    let choices = &state.tape.0;
-    let spoilt = |id: u32| {
-        choices.iter().find_map(|choice| match choice {
-            Choice::Torn { newer, sectors, .. } if *newer == id => Some(Spoilt::Torn(*sectors)),
-            Choice::Stale(stale) if *stale == id => Some(Spoilt::Stale),
-            _ => None,
-        })
-    };
-    let omitted = builder.omitted(state);
-    let words = |id: &u32| match spoilt(*id) {
-        None => format!("{LOST}{}", model.describe(*id)),
-        Some(Spoilt::Stale) => format!("stale bytes for: {}", model.describe(*id)),
-        Some(Spoilt::Torn(sectors)) => {
-            let kept = (0..8).filter(|bit| sectors & (1 << bit) != 0);
-            let kept = kept.map(|bit| bit.to_string()).collect::<Vec<_>>().join(" ");
-            format!("torn: {}; only sectors {kept} of its page arrived", model.describe(*id))
-        }
-    };
-    let rules = omitted.iter().map(|&id| rule(model, id, spoilt(id).as_ref())).collect();
-    (omitted.iter().map(words).collect(), rules)
-}
-
-/// What a lost change of a page became, where it did not go without a trace.
-enum Spoilt {
-    Torn(u8),
-    Stale,
-}
-
-fn rule(model: &Model, id: u32, spoilt: Option<&Spoilt>) -> String {
-    let profile = model.profile().name;
-    let rule = match (spoilt, &model.micros.all[id as usize].part) {
-        (Some(Spoilt::Torn(_)), _) => "a page being written back may mix two of its versions",
-        (Some(Spoilt::Stale), _) => "a new size may be durable before its data, over stale bytes",
-        (None, Part::Page(_)) => {
-            "data is durable once a sync of its file has ended, and none covered this"
-        }
-        (None, Part::Len { .. }) => {
-            "a size is durable once a sync of its file has ended, and none covered this"
-        }
-        (None, Part::Mode { .. }) => "a mode is durable once an fsync of its file has ended",
-        (None, Part::Slots(_)) if model.profile().safe_file_flush => {
-            "an entry is durable once its directory, or the file just made through it, was synced"
-        }
-        (None, Part::Slots(_)) => {
-            "an entry is durable once its directory was synced, and it was not"
-        }
-    };
-    format!("{profile}: {rule}")
-}
-
-fn crash_point(model: &Model, state: &State) -> String {
-    let ops = &model.trace.ops;
-    let count = ops.len();
-    for (index, record) in ops.iter().enumerate() {
-        let place = match state.stamp {
-            s if s == record.start => "in",
-            s if Some(s) == record.end => "after",
-            _ => continue,
-        };
-        let by = match &record.site {
-            Some(site) => format!(", {site}"),
-            None => String::new(),
-        };
-        return format!("{place} op {index} of {count}: {}{by}", model.trace.describe(index));
-    }
-    let mark = model.trace.marks.iter().find(|(stamp, _)| *stamp == state.stamp);
-    match mark {
-        Some((_, Mark::Begin(id))) => format!("after begin of {id}"),
-        Some((_, Mark::Ack(id))) => format!("after acknowledgement of {id}"),
-        Some((_, Mark::Failed(id))) => format!("after report that {id} failed"),
-        None => "before the first op".into(),
     }
 }

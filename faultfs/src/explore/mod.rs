@@ -8,6 +8,7 @@ mod builder;
 mod door;
 mod findings;
 mod judge;
+mod losses;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,7 @@ pub fn explore_trace(
 ) -> Result<Report> {
     let mut report = Report {
         subject: trace.subject.clone(),
+        trace: trace_id(trace),
         profile,
         verdict: Verdict::NotMeasured,
         ops: trace.ops.len() as u64,
@@ -252,7 +254,7 @@ pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
 /// As [`state`].
 pub fn in_words(trace: &Arc<Trace>, token: &Token) -> Result<Vec<String>> {
     let (model, state) = named(trace, token)?;
-    Ok(findings::in_words(&model, &state))
+    Ok(losses::in_words(&model, &state))
 }
 
 fn named(trace: &Arc<Trace>, token: &Token) -> Result<(Model, State)> {

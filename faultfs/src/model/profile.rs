@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 
 /// A persistence model: which of the unsynced changes a crash may lose, tear or reorder.
@@ -22,7 +24,8 @@ use crate::Error;
 /// assert!(profile.safe_rename);
 /// assert!("ext5".parse::<Profile>().unwrap_err().to_string().contains("posix"));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(into = "&str", try_from = "String")]
 pub struct Profile {
     /// The word by which the tool, tokens and reports know it.
     pub name: &'static str,
@@ -108,6 +111,20 @@ impl Profile {
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+/// Saved by its name.
+impl From<Profile> for &'static str {
+    fn from(profile: Profile) -> Self {
+        profile.name
+    }
+}
+
+impl TryFrom<String> for Profile {
+    type Error = Error;
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
     }
 }
 

@@ -146,7 +146,8 @@ pub(crate) fn expect(reports: &[Report], losing: &[Profile], named: &str) {
         assert_eq!(report.verdict, expected, "{report}");
     }
     let Some(worst) = reports.first() else { return };
-    let first = worst.failures.first().map(|f| f.omitted.join("; ")).unwrap_or_default();
+    let losses = worst.failures.first().into_iter().flat_map(|failure| &failure.losses);
+    let first = losses.map(|loss| loss.to_string()).collect::<Vec<_>>().join("; ");
     assert!(first.contains(named), "expected {named:?} in:\n{worst}");
 }
 

@@ -1,8 +1,15 @@
 //! What a run found: the verdict, the stated bound, and for every failure what was lost, in words.
 
+mod crash;
+
 use std::fmt;
 
+use serde::Serialize;
+
+pub use crash::{CrashPoint, Fate, Loss, Part, Place};
+
 use crate::model::Profile;
+use crate::trace::Marks;
 use crate::verdict::Verdict;
 
 /// Failures of this class do not decide the verdict: the run made the database's own folder and nobody
@@ -10,11 +17,13 @@ use crate::verdict::Verdict;
 pub const CREATION_NOT_DURABLE: &str = "creation not durable";
 
 /// The outcome of exploring one recorded run under one profile.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// What ran.
     pub subject: String,
+    /// The recorded run, as tokens and saved files name it: see [`trace_id`](crate::explore::trace_id).
+    pub trace: String,
     /// The model of the filesystem.
     pub profile: Profile,
     /// The worst verdict of all states.
@@ -36,7 +45,7 @@ pub struct Report {
 }
 
 /// One way to fail, shown by the state with the smallest token.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Failure {
     /// What became of the recovery.
@@ -49,12 +58,13 @@ pub struct Failure {
     pub token: String,
     /// The line that runs it again.
     pub replay: String,
-    /// The crash point in words.
-    pub crash: String,
-    /// What the crash lost or tore, in words.
-    pub omitted: Vec<String>,
-    /// The rules of the profile that allowed it.
-    pub rules: Vec<String>,
+    /// Where the power went.
+    pub crash: CrashPoint,
+    /// What had been asked for and promised by then.
+    pub marks: Marks,
+    /// What the crash lost or tore, each with the rule that allows it. What went only because it stands
+    /// on one of these is not listed.
+    pub losses: Vec<Loss>,
     /// States that failed in this way.
     pub count: u64,
 }
@@ -90,9 +100,9 @@ impl fmt::Display for Failure {
             if self.count == 1 { "1 state".into() } else { format!("{} states", self.count) };
         writeln!(f, "  {}{class} in {states}: {}", self.verdict, self.message)?;
         writeln!(f, "    crash {}", self.crash)?;
-        for (omitted, rule) in self.omitted.iter().zip(&self.rules) {
-            writeln!(f, "    {omitted}")?;
-            writeln!(f, "      allowed: {rule}")?;
+        for loss in &self.losses {
+            writeln!(f, "    {loss}")?;
+            writeln!(f, "      allowed: {}", loss.rule)?;
         }
         writeln!(f, "    replay: {}", self.replay)
     }

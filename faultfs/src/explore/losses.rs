@@ -1,0 +1,115 @@
+//! What a crash did to make a state: the crash point, what was lost or torn, and the rules that allow it.
+
+use crate::crash::{Builder, Choice, State};
+use crate::model::{Model, Part};
+use crate::op::{Op, PAGE};
+use crate::report::{self, CrashPoint, Fate, Loss, Place};
+use crate::trace::{Mark, Record, Stamp};
+
+/// The crash point, then what the crash lost or tore.
+pub(super) fn in_words(model: &Model, state: &State) -> Vec<String> {
+    let crash = format!("crash {}", crash_point(model, state.stamp));
+    let losses = losses(model, &mut Builder::new(model), state);
+    std::iter::once(crash).chain(losses.iter().map(Loss::to_string)).collect()
+}
+
+/// What the crash lost or tore.
+pub(super) fn losses(model: &Model, builder: &mut Builder<'_>, state: &State) -> Vec<Loss> {
+    let fate = |id: u32| {
+        let of_choice = |choice: &Choice| match choice {
+            Choice::Torn { newer, sectors, .. } if *newer == id => Some((Fate::Torn, *sectors)),
+            Choice::Stale(stale) if *stale == id => Some((Fate::Stale, 0)),
+            _ => None,
+        };
+        state.tape.0.iter().find_map(of_choice).unwrap_or((Fate::Lost, 0))
+    };
+    builder.omitted(state).into_iter().map(|id| loss(model, id, fate(id))).collect()
+}
+
+fn loss(model: &Model, id: u32, (fate, sectors): (Fate, u8)) -> Loss {
+    let micro = &model.micros.all[id as usize];
+    let record = &model.trace.ops[micro.op];
+    let (part, bytes) = match &micro.part {
+        Part::Page(patch) => {
+            let from = patch.page * PAGE + patch.at as u64;
+            (report::Part::Data, Some((from, from + patch.len as u64)))
+        }
+        Part::Len { .. } => (report::Part::Size, None),
+        Part::Mode { .. } => (report::Part::Mode, None),
+        Part::Slots(_) => (report::Part::Entry, None),
+    };
+    Loss {
+        fate,
+        part,
+        op: micro.op as u64,
+        call: record.op.word(),
+        path: path(model, &micro.part, &record.op),
+        bytes,
+        sectors: (0..8).filter(|bit| sectors & (1 << bit) != 0).collect(),
+        site: record.site.clone(),
+        what: model.describe(id),
+        rule: rule(model, &micro.part, fate),
+    }
+}
+
+fn path(model: &Model, part: &Part, op: &Op) -> String {
+    let trace = &model.trace;
+    match (part, op) {
+        (_, Op::Create { slot, .. } | Op::Link { slot, .. } | Op::Unlink { slot }) => {
+            trace.path_in(slot)
+        }
+        (_, Op::Rename { to, .. }) => trace.path_in(to),
+        (part, _) => part.ino().map(|ino| trace.path_of(ino)).unwrap_or_default(),
+    }
+}
+
+fn rule(model: &Model, part: &Part, fate: Fate) -> String {
+    let profile = model.profile().name;
+    let rule = match (fate, part) {
+        (Fate::Torn, _) => "a page being written back may mix two of its versions",
+        (Fate::Stale, _) => "a new size may be durable before its data, over stale bytes",
+        (Fate::Lost, Part::Page(_)) => {
+            "data is durable once a sync of its file has ended, and none covered this"
+        }
+        (Fate::Lost, Part::Len { .. }) => {
+            "a size is durable once a sync of its file has ended, and none covered this"
+        }
+        (Fate::Lost, Part::Mode { .. }) => "a mode is durable once an fsync of its file has ended",
+        (Fate::Lost, Part::Slots(_)) if model.profile().safe_file_flush => {
+            "an entry is durable once its directory, or the file just made through it, was synced"
+        }
+        (Fate::Lost, Part::Slots(_)) => {
+            "an entry is durable once its directory was synced, and it was not"
+        }
+    };
+    format!("{profile}: {rule}")
+}
+
+/// What stands at `stamp` in the sequence of the run.
+pub(super) fn crash_point(model: &Model, stamp: Stamp) -> CrashPoint {
+    let trace = &model.trace;
+    let mut point = CrashPoint {
+        stamp,
+        place: Place::Start,
+        op: None,
+        ops: trace.ops.len() as u64,
+        what: String::new(),
+        site: None,
+    };
+    let touches = |record: &&Record| record.start == stamp || record.end == Some(stamp);
+    if let Some(record) = trace.ops.iter().find(touches) {
+        let index = trace.ops.partition_point(|r| r.start < record.start);
+        point.place = if record.start == stamp { Place::In } else { Place::After };
+        point.op = Some(index as u64);
+        point.what = trace.describe(index);
+        point.site = record.site.clone();
+    } else if let Some((_, mark)) = trace.marks.iter().find(|(at, _)| *at == stamp) {
+        point.place = Place::Mark;
+        point.what = match mark {
+            Mark::Begin(id) => format!("begin of {id}"),
+            Mark::Ack(id) => format!("acknowledgement of {id}"),
+            Mark::Failed(id) => format!("report that {id} failed"),
+        };
+    }
+    point
+}

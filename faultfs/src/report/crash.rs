@@ -1,0 +1,122 @@
+//! A counter-example as data: where the power went, and what of the changes before did not arrive.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::trace::{Site, Stamp};
+
+/// Where the power went.
+///
+/// [`Display`](fmt::Display) is what reports say: `in op 7 of 12: fdatasync log, log.rs:41`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CrashPoint {
+    /// The position in the sequence of the run: the last thing before the crash.
+    pub stamp: Stamp,
+    /// What stands there.
+    pub place: Place,
+    /// The op's index in the trace, from 0; none where it was no op.
+    pub op: Option<u64>,
+    /// Recorded ops in all.
+    pub ops: u64,
+    /// The op or the mark in words.
+    pub what: String,
+    /// The op's call site, where the door can know it.
+    pub site: Option<Site>,
+}
+
+/// What stands at a crash point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Nothing: the run had not begun.
+    Start,
+    /// An op that had started and not ended.
+    In,
+    /// An op that had just ended.
+    After,
+    /// A mark of the workload.
+    Mark,
+}
+
+/// One change that did not arrive as it was asked for.
+///
+/// [`Display`](fmt::Display) is what reports say: `lost: create log (its directory entry) (op 0, log.rs:7)`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Loss {
+    /// What became of it.
+    pub fate: Fate,
+    /// What it was a change of.
+    pub part: Part,
+    /// The op's index in the trace, from 0.
+    pub op: u64,
+    /// The op's word: `write`, `create`, `rename` …
+    pub call: &'static str,
+    /// The file or directory, relative to the root; for an entry the name that was set, for a rename the
+    /// new one.
+    pub path: String,
+    /// For data: the first byte, and the first behind it.
+    pub bytes: Option<(u64, u64)>,
+    /// For a torn page: the sectors of it that arrived, 0 the first.
+    pub sectors: Vec<u8>,
+    /// The op's call site, where the door can know it.
+    pub site: Option<Site>,
+    /// The change in words, with op and call site.
+    pub what: String,
+    /// The rule of the profile that allows it.
+    pub rule: String,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It never happened.
+    Lost,
+    /// A part of its page arrived, in whole sectors.
+    Torn,
+    /// The size arrived and the data did not: bytes that the device held before.
+    Stale,
+}
+
+/// What a change is a change of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Bytes of one page of a file.
+    Data,
+    /// A file's size.
+    Size,
+    /// Permission bits.
+    Mode,
+    /// Directory entries, all of them or none.
+    Entry,
+}
+
+impl fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, op) = match (self.place, self.op) {
+            (Place::In, Some(op)) => ("in", op),
+            (Place::After, Some(op)) => ("after", op),
+            (Place::Mark, _) => return write!(f, "after {}", self.what),
+            _ => return f.write_str("before the first op"),
+        };
+        write!(f, "{place} op {op} of {}: {}", self.ops, self.what)?;
+        self.site.iter().try_for_each(|site| write!(f, ", {site}"))
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fate {
+            Fate::Lost => write!(f, "lost: {}", self.what),
+            Fate::Stale => write!(f, "stale bytes for: {}", self.what),
+            Fate::Torn => {
+                let kept = self.sectors.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+                write!(f, "torn: {}; only sectors {kept} of its page arrived", self.what)
+            }
+        }
+    }
+}
