@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::fault::Fault;
@@ -31,6 +32,31 @@ impl<'a> Call<'a> {
     /// A call about one path that moves no data.
     pub fn new(kind: OpKind, path: &'a Path) -> Self {
         Call { kind, path, other: None, offset: None, len: 0 }
+    }
+}
+
+/// A call that an observing [`Injector`] has seen: a [`Call`] that owns its paths.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    kind: OpKind,
+    path: PathBuf,
+    other: Option<PathBuf>,
+    offset: Option<u64>,
+    len: u64,
+}
+
+impl Seen {
+    /// The call.
+    pub fn call(&self) -> Call<'_> {
+        let other = self.other.as_deref();
+        Call { kind: self.kind, path: &self.path, other, offset: self.offset, len: self.len }
+    }
+}
+
+impl From<&Call<'_>> for Seen {
+    fn from(call: &Call<'_>) -> Seen {
+        let Call { kind, path, other, offset, len } = *call;
+        Seen { kind, path: path.into(), other: other.map(Path::to_path_buf), offset, len }
     }
 }
 
@@ -83,8 +109,11 @@ pub struct Injector(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    /// A rule may fire, or calls are noted.
     armed: AtomicBool,
     rules: Mutex<Vec<Armed>>,
+    observes: AtomicBool,
+    seen: Mutex<Vec<Seen>>,
 }
 
 /// A rule with what it has seen.
@@ -159,17 +188,33 @@ impl Injector {
         let plan = plan.into();
         let mut rules = self.rules();
         rules.extend(plan.rules().iter().map(Armed::new));
-        self.0.armed.store(rules.iter().any(|r| r.on), Ordering::Relaxed);
+        self.0.armed.store(self.observes() || rules.iter().any(|r| r.on), Ordering::Relaxed);
+    }
+
+    /// From now on every call is noted, reads and opens too: see [`Injector::seen`].
+    pub fn observe(&self) {
+        let _rules = self.rules();
+        self.0.observes.store(true, Ordering::Relaxed);
+        self.0.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// The calls since [`Injector::observe`], in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn observes(&self) -> bool {
+        self.0.observes.load(Ordering::Relaxed)
     }
 
     /// From now on nothing goes wrong: the disk is healed. What the rules have done is still known.
     pub fn disarm(&self) {
         let mut rules = self.rules();
         rules.iter_mut().for_each(|r| r.on = false);
-        self.0.armed.store(false, Ordering::Relaxed);
+        self.0.armed.store(self.observes(), Ordering::Relaxed);
     }
 
-    /// True where a rule may still fire. One relaxed load, so that doors can ask before every call.
+    /// True where a rule may still fire, or calls are noted. One relaxed load, so that doors can ask before every call.
     #[inline]
     pub fn is_armed(&self) -> bool {
         self.0.armed.load(Ordering::Relaxed)
@@ -179,6 +224,9 @@ impl Injector {
     pub fn decide(&self, call: &Call<'_>) -> Option<Injection> {
         if !self.is_armed() {
             return None;
+        }
+        if self.observes() {
+            self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call.into());
         }
         let mut decided = None;
         for armed in self.rules().iter_mut() {
@@ -370,6 +418,22 @@ mod tests {
         assert!(errno(&injector, OpKind::Sync, "a").is_none(), "a disarmed rule stays off");
         assert!(errno(&injector, OpKind::Write, "a").is_some());
         assert_eq!(injector.fired(), 2);
+    }
+
+    #[test]
+    fn an_observer_notes_every_call_also_where_nothing_is_armed_or_no_longer() {
+        let injector = Injector::default();
+        injector.observe();
+        errno(&injector, OpKind::Open, "a");
+        injector.arm(on::sync().take(1).fail(EIO));
+        errno(&injector, OpKind::Sync, "a");
+        injector.disarm();
+        assert!(injector.is_armed());
+        let write = Call { offset: Some(4), len: 6, ..Call::new(OpKind::Write, Path::new("a")) };
+        assert!(injector.decide(&write).is_none());
+        let seen: Vec<String> =
+            injector.seen().iter().map(|seen| seen.call().to_string()).collect();
+        assert_eq!(seen, ["open a", "sync a", "write a 4..10"]);
     }
 
     #[test]

@@ -102,6 +102,6 @@ pub use explore::explore;
 #[cfg(feature = "faults")]
 pub use fs::{FaultFile, FaultFs, FaultIter};
 #[cfg(feature = "faults")]
-pub use injector::{Call, Injection, Injector};
+pub use injector::{Call, Injection, Injector, Seen};
 #[cfg(feature = "faults")]
 pub use model::Profile;

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use faultfs::disk::Disk;
-use faultfs::explore::{Door, Explore};
+use faultfs::explore::{Door, Explore, Faults};
 use faultfs::folder::Folder;
 use faultfs::trace::Trace;
 use faultfs::verdict::Broken;
-use faultfs::{Error, Result};
+use faultfs::{Error, Result, Seen};
 
 use crate::{LOG_BYTES_MAX, Mounted, Options, Session, decode, verify};
 
@@ -96,7 +96,10 @@ where
 {
     type Root = Path;
 
-    fn record(&mut self, room: &Path) -> Result<(), Broken> {
+    fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken> {
+        if *faults != Faults::default() {
+            return Err(Broken::unopenable("this door injects no faults: use the typed one"));
+        }
         let root = room.join(ROOT);
         std::fs::create_dir(&root)?;
         // As an empty disk has it, whatever the mask of the process.
@@ -121,6 +124,10 @@ where
             Err(error) => Some(format!("the folder cannot be compared with the trace: {error}")),
         });
         Ok(trace)
+    }
+
+    fn calls(&mut self, _: &Path) -> Result<Vec<Seen>> {
+        Ok(Vec::new())
     }
 
     fn check(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Door, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
+use super::{Door, Faults, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
@@ -204,7 +204,7 @@ impl<D: Door> Explore<D> {
     ) -> Result<Vec<Report>> {
         let session = super::door::new_session()?;
         let room = super::door::make(session.path().join("recording"))?;
-        self.door.record(&room).map_err(|broken| {
+        self.door.record(&room, &Faults::default()).map_err(|broken| {
             Error::new(format!("the workload of {name} failed without any fault: {broken}"))
         })?;
         let trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });

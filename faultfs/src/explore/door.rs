@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, Outcome, check_token};
-use super::{Progress, Settings, explore_trace};
+use super::{Faults, Progress, Settings, explore_trace};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
@@ -18,27 +18,49 @@ use crate::session::Session;
 use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Reply, Role, TIME_LIMIT, Task};
-use crate::{Error, Result, file};
+use crate::{Error, Result, Seen, file};
 
 /// A workload behind a door: how it is recorded, and how a disk is opened for recovery.
 pub trait Door {
     /// What a workload and a check are given: a [`FaultFs`](crate::fs::FaultFs), or a folder.
     type Root: ?Sized;
 
-    /// Runs the workload, in a process that does nothing else. What it leaves in `room`, an empty
-    /// folder, is all that [`Door::trace`] gets to see.
+    /// Runs the workload while `faults` go wrong, in a process that does nothing else (but see
+    /// [`Door::repeats`]). What it leaves in `room`, an empty folder, is all that [`Door::trace`] and
+    /// [`Door::calls`] get to see; it leaves the trace also where the workload returns an error.
     ///
     /// # Errors
     ///
-    /// Where the workload fails by itself, or cannot be recorded.
-    fn record(&mut self, room: &Path) -> Result<(), Broken>;
+    /// What the workload returns: where nothing goes wrong, that it fails by itself. Or that it cannot be
+    /// recorded; then there is no trace either.
+    fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken>;
 
-    /// The trace of what was recorded, read in the process that asked for it.
+    /// The trace of what was recorded, with the faults that were injected, read in the process that asked
+    /// for it.
     ///
     /// # Errors
     ///
     /// Where the record in `room` cannot be read.
     fn trace(&mut self, room: &Path) -> Result<Trace>;
+
+    /// The calls of the workload in order, as they would be matched by a rule, read in the process that
+    /// asked for it. Of a run that was not observed there are none.
+    ///
+    /// # Errors
+    ///
+    /// Where the record in `room` cannot be read.
+    fn calls(&mut self, room: &Path) -> Result<Vec<Seen>>;
+
+    /// Whether one process can record again and again, in a room of its own each time. Otherwise each run
+    /// has a process of its own.
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Faults::capacity`] can be had.
+    fn has_capacity(&self) -> bool {
+        false
+    }
 
     /// Opens `disk` and has it checked. `room` is a folder that this worker shares with none, for those
     /// that need real files; it keeps what an earlier check left there.
@@ -259,7 +281,7 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
     match role.task {
         Task::Record => {
             let room = PathBuf::from(String::from_utf8_lossy(&role.setup).into_owned());
-            worker::serve(|_| door.record(&room).map(|()| Vec::new()))
+            worker::serve(|_| door.record(&room, &Faults::default()).map(|()| Vec::new()))
         }
         Task::Check => {
             let setup: Setup = postcard::from_bytes(&role.setup).expect("the pool sent a setup");

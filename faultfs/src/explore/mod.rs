@@ -6,6 +6,7 @@
 
 mod builder;
 mod door;
+mod faults;
 mod findings;
 mod judge;
 mod losses;
@@ -24,6 +25,7 @@ use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
 pub use builder::{Explore, REPLAY};
 pub use door::{Door, Oracle, Plan, run};
+pub use faults::Faults;
 pub use judge::{InProcess, Judge, Outcome};
 pub use typed::{Typed, explore};
 

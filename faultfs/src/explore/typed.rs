@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{Door, Explore};
+use super::{Door, Explore, Faults};
 use crate::disk::Disk;
 use crate::fs::FaultFs;
 use crate::trace::Trace;
 use crate::verdict::Broken;
-use crate::{Error, Result, file};
+use crate::{Error, Result, Seen, file};
 
 /// Explores what a workload on a [`FaultFs`] may leave on the disk when the power goes.
 ///
@@ -55,18 +55,40 @@ where
 {
     type Root = FaultFs;
 
-    fn record(&mut self, room: &Path) -> Result<(), Broken> {
+    fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken> {
         let fs = FaultFs::mem();
-        (self.workload)(&fs)?;
+        fs.arm(faults.plan.clone());
+        faults.capacity.into_iter().for_each(|capacity| fs.set_capacity(capacity));
+        if faults.observe {
+            fs.injector().observe();
+        }
+        let outcome = (self.workload)(&fs);
         std::fs::write(room.join(TRACE), file::encode(&fs.trace()))?;
-        Ok(())
+        if faults.observe {
+            std::fs::write(room.join(CALLS), postcard::to_stdvec(&fs.injector().seen())?)?;
+        }
+        outcome
     }
 
     fn trace(&mut self, room: &Path) -> Result<Trace> {
-        let path = room.join(TRACE);
-        let bytes = std::fs::read(&path)
-            .map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
-        file::decode(&bytes)
+        file::decode(&read(&room.join(TRACE))?)
+    }
+
+    fn calls(&mut self, room: &Path) -> Result<Vec<Seen>> {
+        let path = room.join(CALLS);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        postcard::from_bytes(&read(&path)?)
+            .map_err(|error| Error::new(format!("{}: {error}", path.display())))
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    fn has_capacity(&self) -> bool {
+        true
     }
 
     fn check(
@@ -79,5 +101,10 @@ where
     }
 }
 
-/// The file in a room in which the typed door leaves its trace.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::new(format!("{}: {error}", path.display())))
+}
+
+/// The files in a room in which the typed door leaves its trace and the calls.
 const TRACE: &str = "recorded";
+const CALLS: &str = "calls";

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::errno::EINTR;
 use crate::error::Error;
 use crate::fault::Fault;
@@ -12,6 +14,7 @@ macro_rules! op_kinds {
     ($($name:ident $word:literal $what:literal)*) => {
         /// What kind of call an engine made, as rules tell them apart.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum OpKind {
             $(#[doc = $what] $name,)*
