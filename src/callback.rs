@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::action::Task;
+use crate::limits::Limits;
 use crate::site::Site;
 
 pub(crate) type Callback = Arc<dyn Fn(&mut Hit<'_>) -> Outcome + Send + Sync>;
@@ -15,6 +16,7 @@ pub struct Hit<'a> {
     pub(crate) number: u64,
     pub(crate) site: &'static Site,
     pub(crate) data: Option<&'a mut dyn Any>,
+    pub(crate) limits: &'a Limits,
 }
 
 /// What a callback decides: a [`Task`], a value for the site, or `()` to let the pass go by.
@@ -39,6 +41,12 @@ impl Hit<'_> {
     /// Where in the code the thread is.
     pub fn site(&self) -> &'static Site {
         self.site
+    }
+
+    /// Calls `act` once, when the scenario ends, or before that when its test panics: before anything is
+    /// dropped. For a callback that holds something up, so that nobody waits for it for ever.
+    pub fn at_end(&self, act: impl FnOnce() + Send + 'static) {
+        self.limits.at_end(Box::new(act));
     }
 
     /// What the site handed over with `with: &mut data`, if it is a `T`.

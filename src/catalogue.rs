@@ -37,6 +37,16 @@ pub fn catalogue() -> Vec<&'static Site> {
     sites
 }
 
+/// That a point called `name` may be passed in this program: for tools that wait for a pass.
+///
+/// # Errors
+///
+/// When no site has that name, with the nearest one; when the `failpoints` feature is off. With the
+/// feature `foreign` any name may be one of the `fail` crate's, which does not list them.
+pub fn check_point(name: &str) -> Result<(), Error> {
+    if cfg!(feature = "foreign") { Ok(()) } else { check_name(name) }
+}
+
 /// Sites with this name.
 pub(crate) fn sites_of(name: &str) -> Vec<&'static Site> {
     table().named.get(name).cloned().unwrap_or_default()
@@ -110,12 +120,21 @@ pub(crate) fn remove_interest(name: &str, bit: u64) {
     table.set_gates(name);
 }
 
+/// Opens the gates of all sites because somebody listens, or closes those that nobody else holds open.
+pub(crate) fn set_heard(is_heard: bool) {
+    let mut table = table();
+    table.is_heard = is_heard;
+    let names: Vec<&str> = table.named.keys().copied().collect();
+    names.into_iter().for_each(|name| table.set_named_gates(name));
+    table.set_computed_gates();
+}
+
 /// Makes a site known at its first pass, where the linker does not.
 pub(crate) fn register(site: &'static Site) {
     let mut table = table();
     table.insert(site);
     match site.name() {
-        Some(name) => table.set_gates(name),
+        Some(name) => table.set_named_gates(name),
         None => table.set_computed_gates(),
     }
 }
@@ -131,6 +150,8 @@ struct Table {
     computed: Vec<&'static Site>,
     /// Gate bits by name, one entry for each scope that has armed it.
     interested: BTreeMap<String, Vec<u64>>,
+    /// Somebody listens to all passes.
+    is_heard: bool,
 }
 
 impl Table {
@@ -141,19 +162,28 @@ impl Table {
         }
     }
 
-    fn set_gates(&mut self, name: &str) {
-        let bits = self.interested.get(name).map_or(0, |bits| bits.iter().fold(0, |a, b| a | b));
-        for site in self.named.get(name).into_iter().flatten() {
-            site.set_gate(bits);
-        }
+    fn set_gates(&self, name: &str) {
+        self.set_named_gates(name);
         self.set_computed_gates();
     }
 
-    fn set_computed_gates(&mut self) {
+    fn set_named_gates(&self, name: &str) {
+        let bits = self.interested.get(name).into_iter().flatten();
+        let bits = bits.fold(self.heard(), |all, bit| all | bit);
+        for site in self.named.get(name).into_iter().flatten() {
+            site.set_gate(bits);
+        }
+    }
+
+    fn heard(&self) -> u64 {
+        if self.is_heard { site::HEARD } else { 0 }
+    }
+
+    fn set_computed_gates(&self) {
         if self.computed.is_empty() {
             return;
         }
-        let bits = self.interested.values().flatten().fold(0, |a, b| a | b);
+        let bits = self.interested.values().flatten().fold(self.heard(), |all, bit| all | bit);
         for site in &self.computed {
             site.set_gate(bits);
         }

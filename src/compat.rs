@@ -16,8 +16,8 @@ use crate::callback::{Callback, Outcome};
 use crate::catalogue;
 use crate::error::or_panic;
 use crate::point::{Point, Script, Setting};
-use crate::scope;
 use crate::site::{Form, Site};
+use crate::{passes, scope};
 
 /// The variable that [`FailScenario::setup`] reads.
 const VARIABLE: &str = "FAILPOINTS";
@@ -91,6 +91,7 @@ pub fn list() -> Vec<(String, String)> {
 pub fn eval<R, F: FnOnce(Option<String>) -> R>(name: &str, make: F) -> Option<R> {
     static SITE: Site =
         Site::new(None, Form::RETURN, env!("CARGO_PKG_NAME"), module_path!(), (file!(), 0, 0));
+    passes::tell(name, &SITE);
     let arg = scope::armed_here(name)?.pass(&SITE, None)?;
     Some(make(arg.into_text()))
 }

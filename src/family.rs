@@ -48,6 +48,7 @@ impl Family {
     pub(crate) fn end(&self) -> Vec<String> {
         let members = self.lock().take().unwrap_or_default();
         let points: Vec<_> = members.iter().flat_map(|state| state.end()).collect();
+        self.limits.run_at_end();
         let mut failures = Vec::new();
         for point in &points {
             if !point.drain() {

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::action::{Actions, Task};
 use crate::error::Error;
 use crate::point::Script;
-use crate::scope;
 use crate::site::{Form, Site};
+use crate::{passes, scope};
 
 /// Brings passes of `name` to the scopes that armed it, until [`unhook`].
 pub(crate) fn hook(name: &str) -> Result<(), Error> {
@@ -143,7 +143,9 @@ fn table() -> MutexGuard<'static, BTreeMap<String, Foreign>> {
 
 /// `fail` calls this on the thread that comes by.
 fn pass(site: &'static Site) {
-    let Some(point) = site.name().and_then(scope::armed_here) else { return };
+    let Some(name) = site.name() else { return };
+    passes::tell(name, site);
+    let Some(point) = scope::armed_here(name) else { return };
     if point.pass(site, None).is_some() {
         point.report_no_return();
     }

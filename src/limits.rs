@@ -1,7 +1,7 @@
 //! What all points of a scenario share: how long a wait may last, and what went wrong.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -15,7 +15,11 @@ pub(crate) struct Limits {
     is_letting_go: AtomicBool,
     /// What went wrong, for the end of the scenario.
     violations: Mutex<Vec<String>>,
+    /// What else is to be let go.
+    at_end: Mutex<Vec<AtEnd>>,
 }
+
+type AtEnd = Box<dyn FnOnce() + Send>;
 
 impl Limits {
     /// For a scenario that this thread begins.
@@ -30,6 +34,7 @@ impl Limits {
             owner: None,
             is_letting_go: AtomicBool::new(false),
             violations: Mutex::new(Vec::new()),
+            at_end: Mutex::new(Vec::new()),
         }
     }
 
@@ -51,6 +56,17 @@ impl Limits {
 
     pub(crate) fn let_go(&self) {
         self.is_letting_go.store(true, Ordering::Relaxed);
+        self.run_at_end();
+    }
+
+    pub(crate) fn at_end(&self, act: AtEnd) {
+        lock(&self.at_end).push(act);
+    }
+
+    pub(crate) fn run_at_end(&self) {
+        // Run without the lock: they are their user's.
+        let acts = std::mem::take(&mut *lock(&self.at_end));
+        acts.into_iter().for_each(|act| act());
     }
 
     pub(crate) fn is_letting_go(&self) -> bool {
@@ -65,10 +81,14 @@ impl Limits {
     }
 
     pub(crate) fn report(&self, violation: String) {
-        self.violations.lock().unwrap_or_else(PoisonError::into_inner).push(violation);
+        lock(&self.violations).push(violation);
     }
 
     pub(crate) fn take_violations(&self) -> Vec<String> {
-        std::mem::take(&mut self.violations.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut lock(&self.violations))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

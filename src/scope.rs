@@ -62,6 +62,22 @@ impl Scope {
         Scope {}
     }
 
+    /// Whether this thread is in the scope, or in one within it. Of the empty one: never.
+    pub fn is_current(&self) -> bool {
+        #[cfg(feature = "failpoints")]
+        return self.state.as_ref().is_some_and(is_in);
+        #[cfg(not(feature = "failpoints"))]
+        false
+    }
+
+    /// Whether it is the empty one: that of a thread that is in none.
+    pub fn is_empty(&self) -> bool {
+        #[cfg(feature = "failpoints")]
+        return self.state.is_none();
+        #[cfg(not(feature = "failpoints"))]
+        true
+    }
+
     /// Puts this thread in the scope until the guard is dropped.
     #[inline]
     pub fn enter(&self) -> Entered {
@@ -159,7 +175,7 @@ impl ScopeState {
     ) -> ScopeState {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let bit = site::scope_bit(COUNT.fetch_add(1, Ordering::Relaxed));
-        let outer = parent.as_ref().map_or(site::NEW | site::GLOBAL, |parent| parent.mask);
+        let outer = parent.as_ref().map_or(site::EVERYBODY, |parent| parent.mask);
         ScopeState { label, seed, limits, bit, mask: bit | outer, parent, armed: RwLock::default() }
     }
 
@@ -235,7 +251,7 @@ pub(crate) fn global() -> &'static ScopeState {
         }),
         limits: Arc::new(Limits::of_process()),
         bit: site::GLOBAL,
-        mask: site::NEW | site::GLOBAL,
+        mask: site::EVERYBODY,
         parent: None,
         armed: RwLock::default(),
     });
@@ -266,13 +282,26 @@ pub(crate) fn mask() -> u64 {
 }
 
 thread_local! {
-    static MASK: Cell<u64> = const { Cell::new(site::NEW | site::GLOBAL) };
+    static MASK: Cell<u64> = const { Cell::new(site::EVERYBODY) };
     static STACK: RefCell<Vec<(u64, Arc<ScopeState>)>> = const { RefCell::new(Vec::new()) };
 }
 
 pub(crate) fn innermost() -> Option<Arc<ScopeState>> {
     let top = STACK.try_with(|stack| stack.borrow().last().map(|(_, state)| Arc::clone(state)));
     top.ok().flatten()
+}
+
+/// Whether this thread's innermost scope is this one, or lies within it.
+#[cfg(feature = "failpoints")]
+fn is_in(scope: &Arc<ScopeState>) -> bool {
+    let mut own = innermost();
+    while let Some(state) = own {
+        if Arc::ptr_eq(&state, scope) {
+            return true;
+        }
+        own = state.parent.clone();
+    }
+    false
 }
 
 /// Enters a scope on this thread; [`pop`] of the entry leaves it, in whatever order.
@@ -291,7 +320,7 @@ pub(crate) fn pop(entry: u64) {
         let mut stack = stack.borrow_mut();
         let index = stack.iter().position(|(id, _)| *id == entry)?;
         let (_, state) = stack.remove(index);
-        MASK.set(stack.last().map_or(site::NEW | site::GLOBAL, |(_, top)| top.mask));
+        MASK.set(stack.last().map_or(site::EVERYBODY, |(_, top)| top.mask));
         Some(state)
     });
     // Dropped out here: a scope owns callbacks, whose drop may enter scopes itself.

@@ -11,18 +11,22 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arg::Arg;
-use crate::{catalogue, errno, scope};
+use crate::{catalogue, errno, passes, scope};
 
 /// Not passed since the process began. Set in every gate at first, so that the first pass of each
 /// site is seen at no cost to the later ones.
 pub(crate) const NEW: u64 = 1;
 /// The whole process: `FAILPOINTS`, [`cfg()`](crate::cfg()), live control.
 pub(crate) const GLOBAL: u64 = 2;
+/// Somebody [listens](crate::listen) to all passes.
+pub(crate) const HEARD: u64 = 4;
+/// What concerns every thread.
+pub(crate) const EVERYBODY: u64 = NEW | GLOBAL | HEARD;
 
-/// The gate bit of scope number `id`. Scopes 62 apart share one; that costs those scopes' passes a
+/// The gate bit of scope number `id`. Scopes 61 apart share one; that costs those scopes' passes a
 /// look into a table, and decides nothing.
 pub(crate) const fn scope_bit(id: u64) -> u64 {
-    1 << (2 + id % 62)
+    1 << (3 + id % 61)
 }
 
 /// One place in the code that is a fail point.
@@ -189,16 +193,29 @@ impl Site {
         self.fires.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes the first pass, and gives the point's name.
+    /// Notes the pass where anybody wants to know, and gives the point's name.
     #[inline]
     fn note_pass<'a>(&'static self, computed: Option<&'a str>) -> Option<&'a str> {
-        if !self.was_passed() {
-            self.note_first_pass();
+        let gate = self.gate.load(Ordering::Relaxed);
+        let name = self.name.or(computed);
+        if gate & (NEW | HEARD) != 0 {
+            self.note_unusual(gate, name);
         }
-        self.name.or(computed)
+        name
     }
 
     #[cold]
+    fn note_unusual(&'static self, gate: u64, name: Option<&str>) {
+        if gate & NEW != 0 {
+            self.note_first_pass();
+        }
+        if let Some(name) = name
+            && gate & HEARD != 0
+        {
+            passes::tell(name, self);
+        }
+    }
+
     fn note_first_pass(&'static self) {
         self.gate.fetch_and(!NEW, Ordering::Relaxed);
         if !catalogue::IS_LINKED {

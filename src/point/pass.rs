@@ -47,7 +47,7 @@ impl Point {
         // A step that `decide` calls done is passed already.
         match step {
             Step::Done(returned) => returned,
-            step => self.carry_out(step, Hit { name: &self.name, number, site, data }),
+            step => self.carry_out(step, self.hit(number, site, data)),
         }
     }
 
@@ -96,9 +96,7 @@ impl Point {
         };
         let step = match step {
             Step::Done(returned) => return returned,
-            Step::Call(callback) => {
-                self.call(&callback, &mut Hit { name: &self.name, number, site, data: None })
-            }
+            Step::Call(callback) => self.call(&callback, &mut self.hit(number, site, None)),
             step => step,
         };
         self.carry_out_async(step).await
@@ -125,6 +123,15 @@ impl Point {
         }
         self.leave();
         returned
+    }
+
+    fn hit<'a>(
+        &'a self,
+        number: u64,
+        site: &'static Site,
+        data: Option<&'a mut dyn Any>,
+    ) -> Hit<'a> {
+        Hit { name: &self.name, number, site, data, limits: &self.limits }
     }
 
     fn leave(&self) {

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 mod compatible;
 mod executor;
+mod passes;
 mod points;
 mod scenarios;
 mod sweeps;
