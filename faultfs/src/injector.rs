@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fastrand::Rng;
+use faultpoint::Listening;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::plan::{OpKind, Plan, Rule};
+use crate::points;
 
 /// A call that an engine is about to make, as a door sees it.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,9 @@ pub struct Injection {
     pub fault: Fault,
     /// The text of the rule.
     pub rule: Arc<str>,
+    /// The fail points that this thread has passed last, the last one last, up to eight: see
+    /// [`points`](crate::points).
+    pub points: Vec<Arc<str>>,
 }
 
 /// Decides what goes wrong. A cheap value: clones share one plan and one set of counts.
@@ -114,6 +119,8 @@ struct Shared {
     rules: Mutex<Vec<Armed>>,
     observes: AtomicBool,
     seen: Mutex<Vec<Seen>>,
+    /// Hears of the fail points that the engine passes, from the first arming on.
+    listening: OnceLock<Listening>,
 }
 
 /// A rule with what it has seen.
@@ -129,6 +136,8 @@ struct Armed {
     fired: u64,
     /// False once it was disarmed: it no longer counts.
     on: bool,
+    /// False until the fail point was passed after which it begins.
+    begun: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -149,12 +158,13 @@ impl Armed {
             rng: Rng::with_seed(rule.sometimes().map_or(0, |ratio| ratio.seed)),
             fired: 0,
             on: true,
+            begun: rule.after_point().is_none(),
         }
     }
 
     /// Counts a call; true where it is one to fault.
     fn is_due(&mut self, call: &Call<'_>) -> bool {
-        if !self.on || !self.rule.matches(call) {
+        if !self.on || !self.begun || !self.rule.matches(call) {
             return false;
         }
         let own = self.rule.is_per_file().then(|| self.per_file.entry(call.path.into()));
@@ -167,6 +177,22 @@ impl Armed {
         *seen += 1;
         *due += u64::from(is_due);
         is_due
+    }
+
+    /// A fail point was passed.
+    fn hear(&mut self, point: &str) {
+        self.begun |= self.rule.after_point() == Some(point);
+    }
+
+    /// Why it never fired.
+    fn shortcoming(&self) -> String {
+        let (rule, seen) = (&self.text, self.seen());
+        match self.rule.after_point() {
+            Some(point) if !self.begun => format!(
+                "`{rule}` was armed but never reached (fail point `{point}` was not passed since)"
+            ),
+            _ => format!("`{rule}` was armed but never reached (it matched {seen} calls)"),
+        }
     }
 
     /// Calls that have matched.
@@ -184,8 +210,21 @@ impl Injector {
     }
 
     /// Adds the rules of `plan` behind those that are there; their counts start now.
+    ///
+    /// # Panics
+    ///
+    /// Where a rule begins [after a fail point](crate::plan::When::after_point) that the program has not.
+    #[track_caller]
     pub fn arm(&self, plan: impl Into<Plan>) {
         let plan = plan.into();
+        points::check(&plan);
+        self.0.listening.get_or_init(|| {
+            let shared = Arc::downgrade(&self.0);
+            points::listen(move |pass| {
+                let Some(shared) = shared.upgrade() else { return };
+                shared.rules().iter_mut().for_each(|rule| rule.hear(pass.name()));
+            })
+        });
         let mut rules = self.rules();
         rules.extend(plan.rules().iter().map(Armed::new));
         self.0.armed.store(self.observes() || rules.iter().any(|r| r.on), Ordering::Relaxed);
@@ -232,7 +271,8 @@ impl Injector {
         for armed in self.rules().iter_mut() {
             if armed.is_due(call) && decided.is_none() {
                 armed.fired += 1;
-                decided = Some(Injection { fault: armed.rule.fault(), rule: armed.text.clone() });
+                let (fault, rule) = (armed.rule.fault(), armed.text.clone());
+                decided = Some(Injection { fault, rule, points: points::last() });
             }
         }
         decided
@@ -263,9 +303,7 @@ impl Injector {
         let unfired: Vec<String> = rules
             .iter()
             .filter(|r| r.fired == 0 && !r.rule.is_optional())
-            .map(|r| {
-                format!("`{}` was armed but never reached (it matched {} calls)", r.text, r.seen())
-            })
+            .map(Armed::shortcoming)
             .collect();
         if unfired.is_empty() {
             return Ok(());
@@ -274,10 +312,16 @@ impl Injector {
         Err(Error::new(format!("{}; {mend}", unfired.join("; "))))
     }
 
+    fn rules(&self) -> MutexGuard<'_, Vec<Armed>> {
+        self.0.rules()
+    }
+}
+
+impl Shared {
     /// A thread that panicked while it held the lock left whole rules behind: counts are single
     /// stores.
     fn rules(&self) -> MutexGuard<'_, Vec<Armed>> {
-        self.0.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

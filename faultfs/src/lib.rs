@@ -77,6 +77,8 @@ pub mod op;
 #[cfg(feature = "faults")]
 pub mod plan;
 #[cfg(feature = "faults")]
+pub mod points;
+#[cfg(feature = "faults")]
 pub mod recorder;
 #[cfg(feature = "faults")]
 pub mod report;

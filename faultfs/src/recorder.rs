@@ -5,15 +5,19 @@
 //! order of the stamps is the order of the effects.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use twox_hash::XxHash3_128;
 
 use crate::disk::Disk;
 use crate::op::{Bytes, Ino, Op};
-use crate::trace::{Injected, Mark, Outcome, Record, Site, Stamp, Trace};
+use crate::trace::{Injected, Mark, Outcome, Passed, Record, Site, Stamp, Trace};
 
 /// Bytes of written data that a recorder keeps unless told otherwise: 1 GiB.
 pub const DATA_BYTES_MAX: u64 = 1 << 30;
+/// Passes of fail points that a recorder keeps. Where a run has more, the trace says so, and the run is
+/// `not-measured`.
+const PASSES_MAX: usize = 1_000_000;
 
 /// The number of a started op; see [`Recorder::start`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -70,12 +74,16 @@ impl Recorder {
         OpId(self.trace.ops.len() - 1)
     }
 
-    /// A started op has ended; the live disk changes now.
+    /// A started op has ended; the live disk changes now. One that was under way when the power was
+    /// [cut](Recorder::cut) never ends.
     ///
     /// # Panics
     ///
     /// Where the op has ended before.
     pub fn end(&mut self, id: OpId, outcome: Outcome) {
+        if self.is_cut() {
+            return;
+        }
         let stamp = self.next_stamp();
         let record = &mut self.trace.ops[id.0];
         assert!(record.end.is_none(), "an op ends once");
@@ -108,14 +116,48 @@ impl Recorder {
 
     /// The workload said something of its progress.
     pub fn mark(&mut self, mark: Mark) {
+        if self.is_cut() {
+            return;
+        }
         let stamp = self.next_stamp();
         self.trace.marks.push((stamp, mark));
     }
 
-    /// A fault is injected into `call` because of `rule`.
-    pub fn injected(&mut self, call: impl Into<String>, rule: impl Into<String>) {
-        let stamp = self.next_stamp();
-        self.trace.injected.push(Injected { at: stamp, call: call.into(), rule: rule.into() });
+    /// A fault is injected into `call` because of `rule`, on a thread that has last passed the fail
+    /// points `points`.
+    pub fn injected(
+        &mut self,
+        call: impl Into<String>,
+        rule: impl Into<String>,
+        points: Vec<Arc<str>>,
+    ) {
+        if self.is_cut() {
+            return;
+        }
+        let at = self.next_stamp();
+        self.trace.injected.push(Injected { at, call: call.into(), rule: rule.into(), points });
+    }
+
+    /// A thread comes by a fail point.
+    pub fn passed(&mut self, thread: u32, point: &str, site: Site) {
+        let count = self.trace.passed.len();
+        if self.is_cut() || count > PASSES_MAX {
+            return;
+        }
+        if count == PASSES_MAX {
+            self.unmodelled(format!("the run passed more than {PASSES_MAX} fail points"));
+        }
+        self.trace.passed.push(Passed { at: self.stamp, point: point.into(), thread, site });
+    }
+
+    /// The power goes. Nothing after it is recorded: no op that starts or ends, no mark.
+    pub fn cut(&mut self) {
+        self.trace.cut.get_or_insert(self.stamp);
+    }
+
+    /// Whether the power was cut.
+    pub fn is_cut(&self) -> bool {
+        self.trace.cut.is_some()
     }
 
     /// Something was asked that the trace cannot hold; the run becomes `not-measured`. Said once.
@@ -132,9 +174,10 @@ impl Recorder {
     }
 
     /// The trace so far. A new recording starts on what is there now, all of it durable; ops that have
-    /// not ended belong to the trace that is taken, and never end.
+    /// not ended belong to the trace that is taken, and never end. Where the power was cut it stays so.
     pub fn take(&mut self) -> Trace {
-        let next = Recorder::new(self.live.clone()).data_bytes_max(self.data_bytes_max);
+        let mut next = Recorder::new(self.live.clone()).data_bytes_max(self.data_bytes_max);
+        next.trace.cut = self.trace.cut.map(|_| 0);
         std::mem::replace(self, next).trace
     }
 

@@ -120,6 +120,23 @@ pub struct Injected {
     pub call: String,
     /// The text of the rule.
     pub rule: String,
+    /// The fail points that its thread had passed last, the last one last, up to eight: see
+    /// [`points`](crate::points).
+    pub points: Vec<Arc<str>>,
+}
+
+/// A thread came by a fail point of the engine. It takes no stamp of its own: a run has the same
+/// stamps with fail points and without.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Passed {
+    /// The last stamp before it.
+    pub at: Stamp,
+    /// The name of the point.
+    pub point: Arc<str>,
+    /// The thread, numbered as those of the ops.
+    pub thread: u32,
+    /// Where the point is.
+    pub site: Site,
 }
 
 /// A recorded run.
@@ -135,6 +152,11 @@ pub struct Trace {
     pub marks: Vec<(Stamp, Mark)>,
     /// The faults that were injected, in order.
     pub injected: Vec<Injected>,
+    /// The passes of fail points, in order.
+    pub passed: Vec<Passed>,
+    /// The last stamp before the power was [cut](crate::FaultFs::cut_power), where it was: nothing after
+    /// it is recorded.
+    pub cut: Option<Stamp>,
     /// What the door saw and cannot model, and bounds that were hit. Not empty: the run is
     /// `not-measured`.
     pub unmodelled: Vec<String>,

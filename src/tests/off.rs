@@ -69,3 +69,26 @@ fn a_scope_is_empty() {
     assert_eq!(size_of::<Scope>(), 0);
     assert_eq!(Scope::current().spawn(|| 5).join().unwrap(), 5);
 }
+
+#[test]
+fn nobody_hears_anything_and_asking_for_a_point_is_an_error_that_names_the_feature() {
+    use faultfs::errno::EIO;
+    use faultfs::plan::on;
+    let _listening = faultpoint::listen(&Scope::current(), |pass| panic!("{pass:?}"));
+    let fs = faultfs::FaultFs::mem();
+    fail_point!("pass");
+    assert!(fs.trace().passed.is_empty() && faultpoint::last_passes().is_empty());
+
+    let arm = || fs.arm(on::sync().after_point("pass").fail(EIO));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(arm)).unwrap_err();
+    let message = panic.downcast::<String>().unwrap();
+    assert!(message.contains("turn on the `failpoints` feature"), "{message}");
+
+    let explored = faultfs::explore(|fs| Ok(fs.write("a", "x")?))
+        .named("off")
+        .in_process()
+        .at_point("pass")
+        .reports(|_, _| Ok(()));
+    let error = explored.unwrap_err().to_string();
+    assert!(error.contains("fail points are compiled out of this program"), "{error}");
+}

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faultfs::Profile;
-use faultfs::explore::{Door, Plan, Progress, Replay, Settings, run};
+use faultfs::explore::{Crashes, Door, Plan, Progress, Replay, Settings, run};
 use faultfs::session::Session;
 use faultfs::trace::Marks;
 use faultfs::worker::{self, Launch};
@@ -86,6 +86,7 @@ fn worker_rate(config: &sqlite::Config, real_files: bool) -> Option<f64> {
     let mut settings = Settings {
         traces: traces.path().to_path_buf(),
         replay: Replay::Tool,
+        crashes: Crashes::Everywhere,
         progress: &mut |progress| {
             if progress == Progress::Checked {
                 // From the first answer on: the start of the process is paid once, not by state.

@@ -65,7 +65,7 @@ pub(crate) fn materialize(args: &Materialize) -> Result<u8, Trouble> {
     Ok(exit::OK)
 }
 
-/// Prints a saved trace, a line for each op and mark.
+/// Prints a saved trace, a line for each op, mark, fault and pass of a fail point.
 pub(crate) fn show(trace: &str) -> Result<u8, Trouble> {
     let path = match Path::new(trace) {
         path if path.exists() => PathBuf::from(path),
@@ -88,7 +88,20 @@ pub(crate) fn show(trace: &str) -> Result<u8, Trouble> {
         Mark::Ack(id) => (*stamp, format!("acknowledged {id}")),
         Mark::Failed(id) => (*stamp, format!("failed {id}")),
     }));
+    lines.extend(trace.injected.iter().map(|injected| {
+        let points = match &injected.points[..] {
+            [] => String::new(),
+            points => format!(", after fail points {}", points.join(", ")),
+        };
+        (injected.at, format!("fault in {}: {}{points}", injected.call, injected.rule))
+    }));
+    // Behind what stands at the same stamp.
     lines.sort();
+    lines.extend(trace.passed.iter().map(|pass| {
+        (pass.at, format!("passed {} (thread {}, {})", pass.point, pass.thread, pass.site))
+    }));
+    lines.extend(trace.cut.map(|at| (at, "the power was cut".to_string())));
+    lines.sort_by_key(|(stamp, _)| *stamp);
     let mut text = format!("trace {:032x} of {}\n", trace.hash(), trace.subject);
     text.extend(trace.unmodelled.iter().map(|reason| format!("not measured: {reason}\n")));
     text.extend(lines.iter().map(|(stamp, line)| format!("{stamp:>6}  {line}\n")));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faultfs::explore::{self, Plan, Progress, Replay, Settings};
+use faultfs::explore::{self, Crashes, Plan, Progress, Replay, Settings};
 use faultfs::report::Report;
 use faultfs::session;
 use faultfs::trace::Marks;
@@ -97,6 +97,7 @@ fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run
     let mut settings = Settings {
         traces: args.traces.dir(),
         replay: Replay::Tool,
+        crashes: Crashes::Everywhere,
         progress: &mut progress,
         interrupted: &session::interrupted,
     };

@@ -4,7 +4,8 @@
 //! contents, modes; and they are the same state only under the same marks, for the same bytes with more
 //! acknowledged are a stricter question.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use super::bounded;
 use super::build::{build, lost};
@@ -33,40 +34,63 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Lists the states of `model`; `go_on` is asked at every crash point and may end it early.
-    pub(crate) fn of(model: &Model, mut go_on: impl FnMut() -> bool) -> Listing {
+    /// Lists the states of `model`; `go_on` is asked at every crash point and may end it early. Crash
+    /// points are all moments, or only those whose stamps are `places`.
+    pub(crate) fn of(
+        model: &Model,
+        places: Option<&BTreeSet<Stamp>>,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Listing {
         let mut listing = Listing { crash_points: 0, states: 0, distinct: Vec::new() };
-        let mut known: HashMap<(u128, u32), usize> = HashMap::new();
-        let mut marks_seen: HashMap<Marks, u32> = HashMap::new();
+        let mut known = Known::default();
         let mut moments = model.moments();
+        let has = |stamp: Stamp| places.is_none_or(|places| places.contains(&stamp));
+        if places.is_some() && has(moments.now().stamp) {
+            listing.add(model, moments.now(), &mut known);
+        }
         while let Some(moment) = moments.next() {
-            listing.crash_points += 1;
-            if !moment.is_new || !go_on() {
+            if !has(moment.stamp) {
                 continue;
             }
-            let next = marks_seen.len() as u32;
-            let marks = *marks_seen.entry(moment.marks.clone()).or_insert(next);
-            for tape in bounded::tapes(model, moment) {
-                let Some(disk) = build(model, moment, &tape) else { continue };
-                listing.states += 1;
-                let state = State { stamp: moment.stamp, tape };
-                match known.entry((disk.digest(), marks)) {
-                    std::collections::hash_map::Entry::Vacant(entry) => {
-                        entry.insert(listing.distinct.len());
-                        listing.distinct.push(state);
-                    }
-                    std::collections::hash_map::Entry::Occupied(entry) => {
-                        let best = &mut listing.distinct[*entry.get()];
-                        if state.text_order() < best.text_order() {
-                            *best = state;
-                        }
-                    }
-                }
+            listing.crash_points += 1;
+            // A moment that was asked for is looked at, also where the one before it allowed the same.
+            if (moment.is_new || places.is_some()) && go_on() {
+                listing.add(model, moment, &mut known);
             }
         }
         listing.distinct.sort_by_cached_key(|state| (state.stamp, state.text_order()));
         listing
     }
+
+    fn add(&mut self, model: &Model, moment: &Moment, known: &mut Known) {
+        let next = known.marks.len() as u32;
+        let marks = *known.marks.entry(moment.marks.clone()).or_insert(next);
+        for tape in bounded::tapes(model, moment) {
+            let Some(disk) = build(model, moment, &tape) else { continue };
+            self.states += 1;
+            let state = State { stamp: moment.stamp, tape };
+            match known.states.entry((disk.digest(), marks)) {
+                Entry::Vacant(entry) => {
+                    entry.insert(self.distinct.len());
+                    self.distinct.push(state);
+                }
+                Entry::Occupied(entry) => {
+                    let best = &mut self.distinct[*entry.get()];
+                    if state.text_order() < best.text_order() {
+                        *best = state;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What has been listed.
+#[derive(Default)]
+struct Known {
+    /// The place in the list, by the disk's hash and the number of the marks.
+    states: HashMap<(u128, u32), usize>,
+    marks: HashMap<Marks, u32>,
 }
 
 impl State {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Door, Faults, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
+use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
@@ -13,7 +13,7 @@ use crate::session;
 use crate::trace::{Marks, Trace};
 use crate::verdict::Broken;
 use crate::worker::{self, Launch};
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, points};
 
 /// The environment variable that makes one exploration of a test recover from one state only: the token
 /// of a report.
@@ -26,6 +26,7 @@ pub struct Explore<D> {
     door: D,
     name: Option<String>,
     profiles: Vec<Profile>,
+    crashes: Crashes,
     workers: Option<u32>,
     in_process: bool,
     memory_limit: Option<u64>,
@@ -42,6 +43,7 @@ impl<D: Door> Explore<D> {
             door,
             name: None,
             profiles: vec![Profile::POSIX],
+            crashes: Crashes::Everywhere,
             workers: None,
             in_process: false,
             memory_limit: None,
@@ -61,6 +63,15 @@ impl<D: Door> Explore<D> {
     /// The persistence models. Default: [`Profile::POSIX`], the weakest.
     pub fn profiles(mut self, profiles: impl IntoIterator<Item = Profile>) -> Self {
         self.profiles = profiles.into_iter().collect();
+        self
+    }
+
+    /// The power goes at the passes of the fail point `name`, and nowhere else: the engine names the moments
+    /// that matter to it. The run itself goes on after each. See [`points`](crate::points).
+    ///
+    /// A run that never passes the point is an error.
+    pub fn at_point(mut self, name: impl Into<String>) -> Self {
+        self.crashes = Crashes::AtPoint(name.into());
         self
     }
 
@@ -171,6 +182,7 @@ impl<D: Door> Explore<D> {
                 Some(test) if test != "main" => Replay::Test(test),
                 _ => Replay::Program(&program),
             },
+            crashes: std::mem::take(&mut self.crashes),
             progress: &mut |_| {},
             interrupted: &session::interrupted,
         };
@@ -204,10 +216,13 @@ impl<D: Door> Explore<D> {
     ) -> Result<Vec<Report>> {
         let session = super::door::new_session()?;
         let room = super::door::make(session.path().join("recording"))?;
+        // Other tests of this process pass points, too.
+        let scope = points::own_scope();
         self.door.record(&room, &Faults::default()).map_err(|broken| {
             Error::new(format!("the workload of {name} failed without any fault: {broken}"))
         })?;
         let trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });
+        drop(scope);
         if let Some(token) = only {
             return super::door::replay_only(&mut self.door, oracle, &trace, &token, settings);
         }

@@ -1,5 +1,6 @@
 //! What a crash did to make a state: the crash point, what was lost or torn, and the rules that allow it.
 
+use super::places;
 use crate::crash::{Builder, Choice, State};
 use crate::model::{Model, Part};
 use crate::op::{Op, PAGE};
@@ -95,6 +96,7 @@ pub(super) fn crash_point(model: &Model, stamp: Stamp) -> CrashPoint {
         ops: trace.ops.len() as u64,
         what: String::new(),
         site: None,
+        points: places::passed_at(trace, stamp),
     };
     let touches = |record: &&Record| record.start == stamp || record.end == Some(stamp);
     if let Some(record) = trace.ops.iter().find(touches) {

@@ -10,6 +10,7 @@ mod faults;
 mod findings;
 mod judge;
 mod losses;
+mod places;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use builder::{Explore, REPLAY};
 pub use door::{Door, Oracle, Plan, run};
 pub use faults::Faults;
 pub use judge::{InProcess, Judge, Outcome};
+pub use places::Crashes;
 pub use typed::{Typed, explore};
 
 /// How far an exploration has come.
@@ -47,6 +49,8 @@ pub struct Settings<'a> {
     pub traces: PathBuf,
     /// How the line that replays a failure begins.
     pub replay: Replay<'a>,
+    /// Where the power may go.
+    pub crashes: Crashes,
     /// Called as the run proceeds.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Asked now and then: true ends the run early, with a report that says so.
@@ -95,7 +99,8 @@ pub fn check_state(
 ///
 /// # Errors
 ///
-/// Where the trace of a failed run cannot be saved.
+/// Where the trace of a failed run cannot be saved; where the run never came by the fail point at which
+/// it is to crash.
 pub fn explore_trace(
     trace: &Arc<Trace>,
     profile: Profile,
@@ -111,7 +116,7 @@ pub fn explore_trace(
         crash_points: 0,
         states: 0,
         distinct: 0,
-        bound: BOUND.into(),
+        bound: format!("{BOUND}{}", settings.crashes.bound(trace)),
         failures: Vec::new(),
         not_measured: trace.unmodelled.clone(),
     };
@@ -132,7 +137,8 @@ fn fill(
     let model = Model::new(trace.clone(), report.profile);
     let trace_id = trace_id(trace);
     let mut stopped = false;
-    let listing = Listing::of(&model, || {
+    let places = settings.crashes.stamps(trace)?;
+    let listing = Listing::of(&model, places.as_ref(), || {
         stopped |= (settings.interrupted)();
         !stopped
     });

@@ -11,6 +11,7 @@ use super::faultfs::{FaultFs, UMASK, changed_outside};
 use super::folder::Folder;
 use super::metadata::{FileType, Metadata, ReadDir, bytes, os_string};
 use super::path::Follow;
+use super::power::Wants;
 use super::shared::Caller;
 use crate::disk::{Body, Disk};
 use crate::errno::{EINVAL, ENOTDIR};
@@ -26,7 +27,7 @@ impl FaultFs {
     pub fn create_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let mode = 0o777 & !UMASK;
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).vacant(path, true).map(|slot| {
             let ino = state.recorder.fresh_ino();
             Some(Op::Create { slot, ino, kind: Kind::Dir, mode })
@@ -73,7 +74,7 @@ impl FaultFs {
     #[track_caller]
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).remove_dir(path).map(Some);
         let call = (OpKind::RemoveDir, path);
         self.step(state, call, caller, asked, |folder| folder.remove_dir(path))?;
@@ -90,7 +91,7 @@ impl FaultFs {
         }
         // A path such as `a/../b` leads nowhere once `a` is removed.
         let physical = {
-            let state = &mut *self.shared.lock();
+            let state = &mut *self.shared.enter(Wants::Look)?;
             self.shared.names(state).physical(path)?
         };
         for entry in self.read_dir(physical)? {
@@ -109,7 +110,7 @@ impl FaultFs {
     #[track_caller]
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<ReadDir> {
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Look)?;
         let dir = self.shared.names(state).dir(path);
         let listed = dir.as_ref().ok().map(|ino| list(state.disk(), *ino));
         let asked = dir.map(|_| None);
@@ -128,7 +129,7 @@ impl FaultFs {
     #[track_caller]
     pub fn symlink(&self, original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
         let (original, link, caller) = (original.as_ref(), link.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let target = Name::new(bytes(original));
         let asked = self.shared.names(state).symlink(&target, link).map(|slot| {
             let ino = state.recorder.fresh_ino();
@@ -143,7 +144,7 @@ impl FaultFs {
     #[track_caller]
     pub fn read_link(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Look)?;
         let target = match self.shared.names(state).find(path, Follow::Slash) {
             Ok((_, inode)) => match &inode.body {
                 Body::Symlink(target) => Ok(PathBuf::from(os_string(target.as_bytes()))),
@@ -170,7 +171,7 @@ impl FaultFs {
     }
 
     fn stat(&self, path: &Path, follow: Follow, caller: Caller) -> io::Result<Metadata> {
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Look)?;
         let found = self.shared.names(state).find(path, follow);
         let (metadata, asked) = split(found.map(|(ino, inode)| Metadata::of(ino, inode)));
         let call = (OpKind::Metadata, path);
@@ -198,7 +199,7 @@ impl FaultFs {
     ) -> io::Result<()> {
         let (path, caller) = (path.as_ref(), Location::caller());
         let mode = permissions.mode() & 0o7777;
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let found = self.shared.names(state).find(path, Follow::Always);
         let asked = found.map(|(ino, _)| Some(Op::SetMode { ino, mode }));
         let call = (OpKind::SetMode, path);
@@ -227,7 +228,7 @@ impl FaultFs {
         let caller = Location::caller();
         let call = Call::new(OpKind::SyncAll, Path::new("."));
         let effect = {
-            let state = &mut *self.shared.lock();
+            let state = &mut *self.shared.enter(Wants::Change)?;
             self.shared.judge(state, &call, caller, || Some(Op::SyncAll))
         };
         match effect {

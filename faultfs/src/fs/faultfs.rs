@@ -15,6 +15,7 @@ use super::handle::FsFile;
 use super::names::Opened;
 use super::options::OpenOptions;
 use super::path::{Follow, Roots, plain};
+use super::power::Wants;
 use super::shared::{Caller, Shared, State};
 use super::writeback::on_device;
 use crate::crash::{CrashImage, Loss};
@@ -92,7 +93,7 @@ impl FaultFs {
 
     /// A filesystem in memory that starts as `disk`, all of it durable.
     pub fn from_disk(disk: Disk) -> FaultFs {
-        FaultFs { shared: Arc::new(Shared::new(disk, Roots::default(), None)) }
+        FaultFs { shared: Shared::new(disk, Roots::default(), None) }
     }
 
     /// The filesystem below a real folder. What the folder holds is the start, all of it durable; it is
@@ -109,10 +110,11 @@ impl FaultFs {
         let base = snapshot(&canonical)?;
         let roots = Roots(vec![given, canonical]);
         let folder = Folder::open(&roots.0[1], roots.clone())?;
-        Ok(FaultFs { shared: Arc::new(Shared::new(base, roots, Some(folder))) })
+        Ok(FaultFs { shared: Shared::new(base, roots, Some(folder)) })
     }
 
-    /// Adds the rules of `plan`; files that are open feel them too.
+    /// Adds the rules of `plan`; files that are open feel them too. See [`Injector::arm`].
+    #[track_caller]
     pub fn arm(&self, plan: impl Into<Plan>) {
         self.shared.injector.arm(plan);
     }
@@ -259,7 +261,8 @@ impl FaultFs {
     pub fn open_with(&self, path: impl AsRef<Path>, options: &OpenOptions) -> io::Result<File> {
         options.check()?;
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let wants = if options.writes() { Wants::Change } else { Wants::Look };
+        let state = &mut *self.shared.enter(wants)?;
         let OpenOptions { create, create_new, .. } = *options;
         let opened = self.shared.names(state).open(path, options.writes(), create, create_new);
         let truncates = options.truncate && !create_new;
@@ -294,7 +297,7 @@ impl FaultFs {
     #[track_caller]
     pub fn create_unnamed(&self, dir: impl AsRef<Path>) -> io::Result<File> {
         let (dir, caller) = (dir.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let mode = 0o600;
         let found = self.shared.names(state).dir(dir);
         let ino = state.recorder.fresh_ino();
@@ -330,7 +333,7 @@ impl FaultFs {
             "the file is of another filesystem: link it on the one that opened it"
         );
         let ino = file.get_ref().ino();
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).vacant(path, false).and_then(|slot| {
             if state.disk().entries(ino).is_some() {
                 return Err(EPERM.into());
@@ -358,7 +361,7 @@ impl FaultFs {
     #[track_caller]
     pub fn evict(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
         let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
         let mut content = live.clone();
@@ -400,7 +403,7 @@ impl FaultFs {
     #[track_caller]
     pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).remove(path).map(Some);
         self.step(state, (OpKind::Remove, path), caller, asked, |folder| folder.remove(path))?;
         Ok(())
@@ -411,7 +414,7 @@ impl FaultFs {
     #[track_caller]
     pub fn hard_link(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         let (from, to, caller) = (from.as_ref(), to.as_ref(), Location::caller());
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).link(from, to).map(Some);
         self.step_between(state, (OpKind::Link, from, to), caller, asked, |folder| {
             folder.hard_link(from, to)
@@ -437,7 +440,7 @@ impl FaultFs {
     }
 
     fn rename_as(&self, from: &Path, to: &Path, exchange: bool, caller: Caller) -> io::Result<()> {
-        let state = &mut *self.shared.lock();
+        let state = &mut *self.shared.enter(Wants::Change)?;
         let asked = self.shared.names(state).rename(from, to, exchange);
         let kind = if exchange { OpKind::Exchange } else { OpKind::Rename };
         self.step_between(state, (kind, from, to), caller, asked, |folder| {

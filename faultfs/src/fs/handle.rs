@@ -14,6 +14,7 @@ use super::file::FaultFile;
 use super::folder::Stat;
 use super::metadata::Metadata;
 use super::options::OpenOptions;
+use super::power::Wants;
 use super::shared::{Caller, OpenId, Shared, State, outcome};
 use super::storage::Storage;
 use super::writeback::on_device;
@@ -84,7 +85,7 @@ impl FsFile {
 
     fn metadata(&self) -> io::Result<Metadata> {
         let open = &*self.0;
-        let state = open.shared.lock();
+        let state = open.shared.enter(Wants::Look)?;
         let inode = state.disk().get(open.ino).expect("an open file has an inode");
         let metadata = Metadata::of(open.ino, inode);
         match &open.real {
@@ -96,7 +97,7 @@ impl FsFile {
     fn set_permissions(&self, permissions: Permissions, caller: Caller) -> io::Result<()> {
         let open = &*self.0;
         let mode = permissions.mode() & 0o7777;
-        let mut state = open.shared.lock();
+        let mut state = open.shared.enter(Wants::Change)?;
         let started = state.start(caller, Op::SetMode { ino: open.ino, mode });
         let done = open.real.as_ref().map_or(Ok(()), |real| real.set_permissions(permissions));
         state.end(started, outcome(&done));
@@ -139,7 +140,7 @@ impl Open {
     }
 
     fn read(&self, buf: &mut [u8], at: Option<u64>) -> io::Result<usize> {
-        let state = self.shared.lock();
+        let state = self.shared.enter(Wants::Look)?;
         self.check_range(self.options.read, at, buf.len())?;
         let count = match (self.real.as_ref(), at) {
             (None, _) => self.content(&state)?.read_at(buf, at.unwrap_or_else(|| self.cursor())),
@@ -153,7 +154,7 @@ impl Open {
     }
 
     fn write(&self, data: &[u8], at: Option<u64>, caller: Caller) -> io::Result<usize> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.enter(Wants::Change)?;
         self.check_range(self.options.writes(), at, data.len())?;
         if data.is_empty() {
             return Ok(0);
@@ -210,7 +211,7 @@ impl Open {
             let message = "a file has at most 2^63 - 1 bytes";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let mut state = self.shared.lock();
+        let mut state = self.shared.enter(Wants::Change)?;
         if !self.options.writes() {
             return Err(EINVAL.into());
         }
@@ -223,7 +224,7 @@ impl Open {
     fn sync(&self, kind: SyncKind, caller: Caller) -> io::Result<()> {
         let op = Op::Sync { ino: self.ino, kind };
         {
-            let state = &mut *self.shared.lock();
+            let state = &mut *self.shared.enter(Wants::Change)?;
             if let Some(errno) = state.owed.remove(&self.id) {
                 state.unseen.remove(&self.ino);
                 state.note_failed(caller, op, errno);
@@ -409,7 +410,7 @@ impl FaultFile<FsFile> {
     pub fn start_writeback(&self) -> io::Result<()> {
         let open = &*self.get_ref().0;
         let caller = Location::caller();
-        let mut state = open.shared.lock();
+        let mut state = open.shared.enter(Wants::Change)?;
         let started = state.start(caller, Op::StartWriteback { ino: open.ino });
         state.end(started, Outcome::Done);
         Ok(())

@@ -16,6 +16,7 @@ mod metadata;
 mod names;
 mod options;
 mod path;
+mod power;
 mod shared;
 mod storage;
 mod writeback;

@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
 use super::capacity::Capacity;
 use super::folder::Folder;
 use super::names::Names;
 use super::path::Roots;
+use super::power::{Freezer, Wants};
+use faultpoint::Listening;
+
 use crate::disk::Disk;
 use crate::errno::{ENOSPC, Errno};
 use crate::fault::Effect;
 use crate::injector::{Call, Injection, Injector};
 use crate::op::{Ino, Op};
+use crate::points;
 use crate::recorder::{OpId, Recorder};
 use crate::trace::{Outcome, Site, Trace};
 
@@ -24,10 +28,14 @@ pub(super) type Caller = &'static Location<'static>;
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// A freeze has ended, or the power was cut.
+    pub(super) thawed: Condvar,
     pub(super) injector: Injector,
     pub(super) roots: Roots,
     /// `None`: in memory only.
     pub(super) folder: Option<Folder>,
+    /// Hears of the fail points that the engine passes.
+    _listening: Listening,
 }
 
 /// Behind the lock: the record, whose live disk is the filesystem in memory and the picture of a folder.
@@ -37,6 +45,7 @@ pub(super) struct State {
     /// Files that were made without a name and have had none yet: only these may get a first one.
     pub(super) unnamed: BTreeSet<Ino>,
     pub(super) capacity: Capacity,
+    pub(super) freezer: Freezer,
     /// The open file descriptions of each inode that has any.
     pub(super) open: BTreeMap<Ino, BTreeSet<OpenId>>,
     /// Failed syncs that these have not been told of yet.
@@ -61,11 +70,12 @@ pub(super) struct Started {
 }
 
 impl Shared {
-    pub(super) fn new(base: Disk, roots: Roots, folder: Option<Folder>) -> Shared {
+    pub(super) fn new(base: Disk, roots: Roots, folder: Option<Folder>) -> Arc<Shared> {
         let state = State {
             recorder: Recorder::new(base),
             unnamed: BTreeSet::new(),
             capacity: Capacity::UNLIMITED,
+            freezer: Freezer::default(),
             open: BTreeMap::new(),
             owed: BTreeMap::new(),
             unseen: BTreeMap::new(),
@@ -74,7 +84,17 @@ impl Shared {
             threads: HashMap::new(),
             sites: BTreeMap::new(),
         };
-        Shared { state: Mutex::new(state), injector: Injector::default(), roots, folder }
+        Arc::new_cyclic(|shared: &Weak<Shared>| {
+            let shared = shared.clone();
+            let _listening = points::listen(move |pass| {
+                let Some(shared) = shared.upgrade() else { return };
+                let state = &mut *shared.lock();
+                let thread = state.thread();
+                state.recorder.passed(thread, pass.name(), points::site(pass));
+            });
+            let (state, thawed) = (Mutex::new(state), Condvar::new());
+            Shared { state, thawed, injector: Injector::default(), roots, folder, _listening }
+        })
     }
 
     /// Ops are serialised by this lock, across the call on the folder too, so that the order of the
@@ -155,7 +175,7 @@ impl Shared {
         caller: Caller,
         real: impl FnOnce(&Folder) -> io::Result<()>,
     ) -> io::Result<()> {
-        let started = self.lock().start(caller, op);
+        let started = self.enter(Wants::Change)?.start(caller, op);
         let done = self.folder.as_ref().map_or(Ok(()), real);
         self.lock().end(started, outcome(&done));
         done
@@ -213,7 +233,7 @@ impl State {
 
     /// A fault that is injected, for the record.
     pub(super) fn note(&mut self, call: &Call<'_>, injection: &Injection) {
-        self.recorder.injected(call.to_string(), &*injection.rule);
+        self.recorder.injected(call.to_string(), &*injection.rule, injection.points.clone());
     }
 
     /// An op that failed and changed nothing, for the record.

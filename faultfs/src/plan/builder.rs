@@ -107,6 +107,21 @@ impl<O> When<O> {
         self
     }
 
+    /// Only calls that are made after the fail point `name` of the engine was passed, on whichever thread:
+    /// from its first pass on that comes after the rule was armed. For whose passes count, and for a rule
+    /// that begins anew at each pass, see [`points`](crate::points).
+    ///
+    /// # Panics
+    ///
+    /// Where `name` is empty. [Arming](crate::Injector::arm) the rule panics where no fail point of the
+    /// program has the name, or all are compiled out.
+    #[track_caller]
+    pub fn after_point(mut self, name: &str) -> Self {
+        assert!(!name.is_empty(), "a fail point has a name");
+        self.rule.after = Some(name.into());
+        self
+    }
+
     /// Lets the first `count` matching ops pass.
     pub fn skip(mut self, count: u64) -> Self {
         self.rule.skip = count;

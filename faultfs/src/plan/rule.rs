@@ -71,6 +71,8 @@ pub struct Rule {
     /// `None`: any kind.
     pub(super) op: Option<OpKind>,
     pub(super) path: Pattern,
+    /// The fail point that must have been passed.
+    pub(super) after: Option<Box<str>>,
     /// First byte, and the one after the last; `None`: wherever.
     pub(super) at: Option<(u64, u64)>,
     pub(super) per_file: bool,
@@ -93,8 +95,8 @@ pub(crate) struct Ratio {
 impl Rule {
     pub(super) fn new(op: Option<OpKind>, path: Pattern) -> Rule {
         let fault = Fault::Short(1);
-        let (at, per_file, skip, take, sometimes) = (None, false, 0, None, None);
-        Rule { op, path, at, per_file, skip, take, sometimes, optional: false, fault }
+        let (after, at, per_file, skip, take, sometimes) = (None, None, false, 0, None, None);
+        Rule { op, path, after, at, per_file, skip, take, sometimes, optional: false, fault }
     }
 
     /// It is fine if this rule never fires.
@@ -138,6 +140,11 @@ impl Rule {
             None => OpKind::ALL.iter().all(|op| op.can_fail_with(errno)),
         };
         !possible || (errno == EINTR && self.take.is_none())
+    }
+
+    /// The fail point after whose first pass the rule begins to count; `None`: at once.
+    pub fn after_point(&self) -> Option<&str> {
+        self.after.as_deref()
     }
 
     /// True where each path has counts of its own.

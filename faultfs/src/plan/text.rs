@@ -3,15 +3,15 @@
 //! ```text
 //! plan  = rule { (";" | newline) rule }
 //! rule  = op pattern { when } "->" fault
-//! when  = "at" first ".." end | "per-file" | "skip" count | "take" count
+//! when  = "after" "point" name | "at" first ".." end | "per-file" | "skip" count | "take" count
 //!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
 //!       | "fail-dirty" errno | "fail-revert" errno | "fail-late" errno
 //!       | "torn" count ("bytes" | "sectors" | "pages") errno | "lie" | "flip" bit
 //! ```
 //!
-//! `op` is a word of [`OpKind`] or `any`. A pattern with blanks, quotes or `;` is put in quotes as a
-//! Rust string. `#` starts a comment up to the end of the line.
+//! `op` is a word of [`OpKind`] or `any`. A pattern or name with blanks, quotes or `;` is put in quotes as
+//! a Rust string. `#` starts a comment up to the end of the line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,10 +36,10 @@ impl fmt::Display for Plan {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.op.map_or(ANY, OpKind::word))?;
-        let pattern = self.path.as_str();
-        match is_plain(pattern) {
-            true => write!(f, " {pattern}")?,
-            false => write!(f, " {pattern:?}")?,
+        write_word(f, self.path.as_str())?;
+        if let Some(point) = &self.after {
+            f.write_str(" after point")?;
+            write_word(f, point)?;
         }
         if let Some((first, end)) = self.at {
             write!(f, " at {first}..{end}")?;
@@ -60,6 +60,14 @@ impl fmt::Display for Rule {
             f.write_str(" optional")?;
         }
         write!(f, " -> {}", self.fault)
+    }
+}
+
+/// A blank, and the word, in quotes where it needs them.
+fn write_word(f: &mut fmt::Formatter<'_>, word: &str) -> fmt::Result {
+    match is_plain(word) {
+        true => write!(f, " {word}"),
+        false => write!(f, " {word:?}"),
     }
 }
 
@@ -160,6 +168,7 @@ fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
 /// One condition, of which `word` is the first word.
 fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error> {
     match (word.kind, &*word.text) {
+        (WordKind::Plain, "after") => rule.after = Some(point(words)?),
         (WordKind::Plain, "skip") => rule.skip = number(words, 0)?,
         (WordKind::Plain, "take") => rule.take = Some(number(words, 1)?),
         (WordKind::Plain, "per-file") => rule.per_file = true,
@@ -173,12 +182,29 @@ fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error
             }
         },
         _ => {
-            let mend = "write `skip N`, `take N`, `at N..M`, `per-file`, `sometimes N/M`, \
-                        `optional`, or `->` and the fault";
+            let mend = "write `skip N`, `take N`, `at N..M`, `after point NAME`, `per-file`, \
+                        `sometimes N/M`, `optional`, or `->` and the fault";
             return words.fail(word, format!("{}; {mend}", word.unexpected()));
         }
     }
     Ok(())
+}
+
+/// `point log_written`.
+fn point(words: &mut Words<'_>) -> Result<Box<str>, Error> {
+    let word = words.next()?;
+    if word.kind != WordKind::Plain || word.text != "point" {
+        let mend = "write `after point` and the name of a fail point";
+        return words.fail(&word, format!("{}; {mend}", word.unexpected()));
+    }
+    let name = words.next()?;
+    match name.kind {
+        WordKind::Plain | WordKind::Quoted if !name.text.is_empty() => Ok(name.text.into()),
+        _ => {
+            let mend = "write the name of a fail point after `point`";
+            words.fail(&name, format!("{}; {mend}", name.unexpected()))
+        }
+    }
 }
 
 /// `4096..8192`.
@@ -353,6 +379,15 @@ mod tests {
                 on::read().take(2).sometimes(1, 64, 7).short(1),
                 "read * take 2 sometimes 1/64 seed 7 -> short 1",
             ),
+            (
+                on::sync().path("*.wal").after_point("log_written").take(1).fail(EIO),
+                "sync *.wal after point log_written take 1 -> fail EIO",
+            ),
+            (
+                on::write().after_point("a;b c").at(0..9).fail(EIO),
+                r#"write * after point "a;b c" at 0..9 -> fail EIO"#,
+            ),
+            (on::sync().after_point("->").fail(EIO), r#"sync * after point "->" -> fail EIO"#),
             (on::open().path("->").fail(EIO), r#"open "->" -> fail EIO"#),
             (on::open().path("skip").fail(EIO), "open skip -> fail EIO"),
             (on::open().fail(Errno::from_raw(133)), "open * -> fail 133"),
@@ -413,6 +448,19 @@ mod tests {
             (
                 "sync * nth 3 -> fail EIO",
                 "column 8: unexpected `nth`; write `skip N`, `take N`, `at N..M`, ",
+            ),
+            (
+                "sync * after log_written -> fail EIO",
+                "column 14: unexpected `log_written`; write `after point` and the name",
+            ),
+            (
+                "sync * after point -> fail EIO",
+                "column 20: unexpected `->`; write the name of a fail point after `point`",
+            ),
+            ("sync * after point", "column 19: the plan ends here; write the name of a fail"),
+            (
+                "sync * after point a after point b -> fail EIO",
+                "column 22: `after` is said twice; leave one out",
             ),
             ("sync * fail EIO", "column 8: unexpected `fail`; write `skip N`, `take N`, `at N..M`"),
             (

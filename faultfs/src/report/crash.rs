@@ -1,6 +1,7 @@
 //! A counter-example as data: where the power went, and what of the changes before did not arrive.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -24,6 +25,8 @@ pub struct CrashPoint {
     pub what: String,
     /// The op's call site, where the door can know it.
     pub site: Option<Site>,
+    /// The fail points of the engine that were passed there, in order.
+    pub points: Vec<Arc<str>>,
 }
 
 /// What stands at a crash point.
@@ -97,14 +100,15 @@ pub enum Part {
 
 impl fmt::Display for CrashPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (place, op) = match (self.place, self.op) {
-            (Place::In, Some(op)) => ("in", op),
-            (Place::After, Some(op)) => ("after", op),
-            (Place::Mark, _) => return write!(f, "after {}", self.what),
-            _ => return f.write_str("before the first op"),
-        };
-        write!(f, "{place} op {op} of {}: {}", self.ops, self.what)?;
-        self.site.iter().try_for_each(|site| write!(f, ", {site}"))
+        let (ops, what) = (self.ops, &self.what);
+        match (self.place, self.op) {
+            (Place::In, Some(op)) => write!(f, "in op {op} of {ops}: {what}")?,
+            (Place::After, Some(op)) => write!(f, "after op {op} of {ops}: {what}")?,
+            (Place::Mark, _) => write!(f, "after {what}")?,
+            _ => f.write_str("before the first op")?,
+        }
+        self.site.iter().try_for_each(|site| write!(f, ", {site}"))?;
+        self.points.last().map_or(Ok(()), |point| write!(f, ", at fail point `{point}`"))
     }
 }
 
