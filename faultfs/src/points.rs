@@ -52,7 +52,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use faultpoint::{Hit, Listening, Pass, Scenario, Scope};
+use faultpoint::{Hit, Scenario, Scope};
+pub use faultpoint::{Listening, Pass};
 
 use crate::fs::FaultFs;
 use crate::injector::Injector;
@@ -110,8 +111,8 @@ pub fn at_pass(
     }
 }
 
-/// Hears the threads of the present scope, or all where there is none.
-pub(crate) fn listen(heard: impl Fn(Pass<'_>) + Send + Sync + 'static) -> Listening {
+/// Hears the threads of the present scope, or all where there is none. For doors.
+pub fn listen(heard: impl Fn(Pass<'_>) + Send + Sync + 'static) -> Listening {
     faultpoint::listen(&Scope::current(), heard)
 }
 
@@ -120,8 +121,8 @@ pub(crate) fn own_scope() -> Option<Scenario> {
     faultpoint::has_failpoints().then(Scenario::new)
 }
 
-/// Where a point is, as records name it.
-pub(crate) fn site(pass: Pass<'_>) -> Site {
+/// Where a point is, as records name it. For doors.
+pub fn site(pass: Pass<'_>) -> Site {
     let site = pass.site();
     // Cargo compiles dependencies by absolute paths; where they lie is no part of a run.
     let file = Path::new(site.file());

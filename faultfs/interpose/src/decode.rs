@@ -11,7 +11,7 @@ use std::path::Path;
 use faultfs::disk::Disk;
 use faultfs::op::{Bytes, Ino, Kind as InodeKind, Name, Op, Slot, SyncKind};
 use faultfs::recorder::{OpId, Recorder};
-use faultfs::trace::{Mark, Outcome, Trace};
+use faultfs::trace::{Mark, Outcome, Site, Trace};
 
 use crate::record::{Kind, Log, Record, damaged, header, linux, write};
 
@@ -49,17 +49,28 @@ pub fn decode(log: &Path, base: Disk, subject: impl Into<String>) -> io::Result<
     decode_log(&Log::read(File::open(log)?)?, base, subject)
 }
 
+/// As [`decode`], but to the end of the session, also where the power was cut before.
+pub(crate) fn decode_whole(log: &Path, base: Disk) -> io::Result<Trace> {
+    let log = Log::read(File::open(log)?)?;
+    let mut decoder = Decoder::new(&log, base)?;
+    for record in log.records() {
+        let record = record?;
+        if record.kind != Kind::Cut {
+            decoder.take(&record)?;
+        }
+    }
+    Ok(decoder.finish(&log, ""))
+}
+
 fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
     let mut decoder = Decoder::new(log, base)?;
     for record in log.records() {
         decoder.take(&record?)?;
-    }
-    for (word, why) in SHORTCOMINGS {
-        if log.header(word) != 0 {
-            decoder.recorder.unmodelled(why);
+        if decoder.recorder.is_cut() {
+            break;
         }
     }
-    Ok(decoder.recorder.finish(subject))
+    Ok(decoder.finish(log, subject))
 }
 
 const SHORTCOMINGS: [(usize, &str); 3] = [
@@ -128,9 +139,29 @@ impl Decoder {
             }),
             Kind::Unmodelled => self.recorder.unmodelled(String::from_utf8_lossy(record.data)),
             Kind::MapStore => self.map_store(record),
+            Kind::Passed => self.passed(record)?,
+            Kind::Cut => self.recorder.cut(),
             Kind::End => self.end(first)?,
             _ => self.start(record),
         }
+        Ok(())
+    }
+
+    fn finish(mut self, log: &Log, subject: impl Into<String>) -> Trace {
+        for (word, why) in SHORTCOMINGS {
+            if log.header(word) != 0 {
+                self.recorder.unmodelled(why);
+            }
+        }
+        self.recorder.finish(subject)
+    }
+
+    fn passed(&mut self, record: &Record<'_>) -> io::Result<()> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| damaged("a pass is not text"));
+        let line = u32::try_from(record.words[0]).map_err(|_| damaged("a line is no number"))?;
+        let (point, file) = (text(record.name)?, text(record.data)?);
+        let thread = self.thread(record.thread);
+        self.recorder.passed(thread, point, Site { file: file.into(), line });
         Ok(())
     }
 
@@ -230,7 +261,13 @@ impl Decoder {
                 vec![Op::SyncMap { ino: self.ino(a)?, offset: b, len: c }]
             }
             Kind::Msync => vec![Op::StartWriteback { ino: self.ino(a)? }],
-            Kind::End | Kind::MapStore | Kind::Mark | Kind::Unmodelled | Kind::Known => {
+            Kind::End
+            | Kind::MapStore
+            | Kind::Mark
+            | Kind::Passed
+            | Kind::Cut
+            | Kind::Unmodelled
+            | Kind::Known => {
                 unreachable!("not the start of an operation")
             }
         })

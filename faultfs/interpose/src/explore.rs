@@ -11,6 +11,7 @@ use faultfs::trace::Trace;
 use faultfs::verdict::Broken;
 use faultfs::{Error, Result, Seen};
 
+use crate::decode::decode_whole;
 use crate::{LOG_BYTES_MAX, Mounted, Options, Session, decode, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
@@ -114,10 +115,18 @@ where
     }
 
     fn trace(&mut self, room: &Path) -> Result<Trace> {
-        let mut trace = decode(&room.join(LOG), Disk::new(), "").map_err(|error| {
+        let unreadable = |error| {
             Error::new(format!("the recording in {} cannot be read: {error}", room.display()))
-        })?;
-        trace.unmodelled.extend(match verify(&trace, &room.join(ROOT)) {
+        };
+        let log = room.join(LOG);
+        let mut trace = decode(&log, Disk::new(), "").map_err(unreadable)?;
+        // Whether the door saw all is told by where the program came to, also after the power was cut.
+        let end = trace.cut.map(|_| decode_whole(&log, Disk::new())).transpose();
+        let end = end.map_err(unreadable)?;
+        if let Some(end) = &end {
+            trace.unmodelled.clone_from(&end.unmodelled);
+        }
+        trace.unmodelled.extend(match verify(end.as_ref().unwrap_or(&trace), &room.join(ROOT)) {
             Ok(difference) => difference.map(|difference| {
                 format!("something changed the folder that the door did not see: {difference}")
             }),

@@ -75,6 +75,8 @@ mod verify;
 use std::io;
 use std::path::Path;
 
+use faultfs::points::{self, Listening};
+
 #[cfg(unix)]
 pub use decode::decode;
 #[cfg(unix)]
@@ -109,10 +111,14 @@ pub struct Options<'a> {
 /// A length of log for most recordings: 1 GiB.
 pub const LOG_BYTES_MAX: u64 = 1 << 30;
 
-/// A recording that is going on. One at a time in a process; it covers all threads.
+/// A recording that is going on. One at a time in a process; it covers all threads. Of the fail points that
+/// are passed it hears as [`points`] says.
 #[derive(Debug)]
 #[must_use = "dropping the session ends the recording"]
-pub struct Session(());
+pub struct Session {
+    /// Hears of the fail points that the program passes.
+    _listening: Listening,
+}
 
 impl Session {
     /// Starts to record.
@@ -122,7 +128,12 @@ impl Session {
     /// program calls; `InvalidInput` when a file below the root is open already or the log too short;
     /// `ResourceBusy` when a session is active; else what the kernel says of the root, the log or the trap.
     pub fn start(options: &Options<'_>) -> io::Result<Self> {
-        session::start(options).map(|()| Self(()))
+        session::start(options)?;
+        let _listening = points::listen(|pass| {
+            let site = points::site(pass);
+            session::passed(pass.name(), &site.file, site.line);
+        });
+        Ok(Self { _listening })
     }
 
     /// Ends the recording. The log is complete when this returns; a sync that another thread
@@ -134,6 +145,14 @@ impl Drop for Session {
     fn drop(&mut self) {
         session::finish();
     }
+}
+
+/// The power goes now, for the record: what comes later is not in the trace, marks neither, and
+/// [`explore()`] looks at the disks of exactly this moment. The program goes on with its real files, and
+/// knows nothing of it. At a fail point: `faults.on("log_written", |_| faultfs_interpose::cut_power())`.
+/// Nothing without a session.
+pub fn cut_power() {
+    session::cut();
 }
 
 /// Marks that the engine is about to be asked for `id`. Nothing without a session.

@@ -97,6 +97,10 @@ pub(crate) enum Kind {
     MapStore,
     /// Single: 0 begin, 1 ack, 2 failed; id.
     Mark,
+    /// Single: line of the site; a fail point that was passed as the name, its file as data.
+    Passed,
+    /// Single, nothing: the power was cut.
+    Cut,
     /// Single: why the recording is not complete, as data.
     Unmodelled,
     /// Single: inode; path below the root as the name, empty for the root. What was there at the start.
@@ -106,10 +110,10 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn from_code(code: u16) -> Option<Self> {
         use Kind::*;
-        const ALL: [Kind; 21] = [
+        const ALL: [Kind; 23] = [
             End, Write, SetLen, Allocate, Open, TempFile, MakeDir, Symlink, Link, Unlink,
-            RemoveDir, Rename, Chmod, Sync, SyncRange, SyncAll, Msync, MapStore, Mark, Unmodelled,
-            Known,
+            RemoveDir, Rename, Chmod, Sync, SyncRange, SyncAll, Msync, MapStore, Mark, Passed, Cut,
+            Unmodelled, Known,
         ];
         ALL.into_iter().find(|&kind| kind as u16 == code)
     }

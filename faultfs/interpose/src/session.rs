@@ -14,7 +14,7 @@ use std::ptr;
 use crate::Options;
 use crate::door::{DOOR, Opening};
 use crate::memory;
-use crate::record::RECORDS_AT;
+use crate::record::{Kind, RECORDS_AT};
 use crate::symbols::OVERRIDES;
 
 /// Starts to record; the errors are those of [`crate::Session::start`].
@@ -63,7 +63,17 @@ pub(crate) fn finish() {
 
 /// Writes a mark, if a session is active.
 pub(crate) fn mark(which: u64, id: u64) {
-    DOOR.mark(which, id);
+    DOOR.note(Kind::Mark, &[which, id], &[], &[]);
+}
+
+/// Writes that a fail point was passed, if a session is active.
+pub(crate) fn passed(name: &str, file: &str, line: u32) {
+    DOOR.note(Kind::Passed, &[line.into()], name.as_bytes(), file.as_bytes());
+}
+
+/// Writes that the power was cut, if a session is active.
+pub(crate) fn cut() {
+    DOOR.note(Kind::Cut, &[], &[], &[]);
 }
 
 /// Whether libc's users in this program reach our functions.

@@ -11,14 +11,12 @@ use super::folder::Folder;
 use super::names::Names;
 use super::path::Roots;
 use super::power::{Freezer, Wants};
-use faultpoint::Listening;
-
 use crate::disk::Disk;
 use crate::errno::{ENOSPC, Errno};
 use crate::fault::Effect;
 use crate::injector::{Call, Injection, Injector};
 use crate::op::{Ino, Op};
-use crate::points;
+use crate::points::{self, Listening};
 use crate::recorder::{OpId, Recorder};
 use crate::trace::{Outcome, Site, Trace};
 

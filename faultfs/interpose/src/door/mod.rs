@@ -248,13 +248,13 @@ impl Door {
         }
     }
 
-    /// Writes a mark, if a session is active.
-    pub(crate) fn mark(&self, which: u64, id: u64) {
+    /// Writes what stands by itself in the log, if a session is active.
+    pub(crate) fn note(&self, kind: Kind, words: &[u64], name: &[u8], data: &[u8]) {
         if self.is_active()
             && let Some(held) = self.hold()
         {
             maps::compare(&held);
-            held.append(0, Kind::Mark, &[which, id], &[], &[]);
+            held.append(0, kind, words, name, data);
         }
     }
 
