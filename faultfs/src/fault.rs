@@ -47,14 +47,19 @@ pub enum Fault {
     Flip(u64),
 }
 
-/// What is left of a call that a fault has changed.
+/// What is left of a call that a fault has changed: for those who build doors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// Nothing is done; the caller is told of this error, or of success.
     Nothing(Option<Errno>),
     /// The first `len` bytes are moved (a call that moves none is carried out); the caller is told of
     /// this error, or of what came of it.
-    Part { len: usize, errno: Option<Errno> },
+    Part {
+        /// How many bytes are moved.
+        len: usize,
+        /// What the caller is told, if not that.
+        errno: Option<Errno>,
+    },
 }
 
 impl Effect {
@@ -90,8 +95,9 @@ impl Fault {
         }
     }
 
-    /// What is left of a call on `len` bytes at `offset`.
-    pub(crate) fn effect(&self, offset: Option<u64>, len: usize) -> Effect {
+    /// What is left of a call on `len` bytes at `offset`, where that is known. What a failed sync does to the
+    /// file beyond that is a matter of the door.
+    pub fn effect(&self, offset: Option<u64>, len: usize) -> Effect {
         let part = |bytes: u64, errno| Effect::Part {
             len: usize::try_from(bytes).unwrap_or(usize::MAX).min(len),
             errno,
@@ -109,8 +115,8 @@ impl Fault {
         }
     }
 
-    /// Changes what was read at `offset`.
-    pub(crate) fn spoil(&self, offset: Option<u64>, data: &mut [u8]) {
+    /// Changes `data`, which was read at `offset`.
+    pub fn spoil(&self, offset: Option<u64>, data: &mut [u8]) {
         let (Fault::Flip(bit), Some(offset)) = (self, offset) else { return };
         let index = (bit / 8).checked_sub(offset).and_then(|index| usize::try_from(index).ok());
         if let Some(byte) = index.and_then(|index| data.get_mut(index)) {

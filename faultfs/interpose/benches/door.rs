@@ -120,7 +120,8 @@ mod linux {
 
         fn start(&self, trap: bool) -> Session {
             let (root, log) = (&self.0.join("root"), &self.0.join("log"));
-            Session::start(&Options { root, log, log_bytes_max: 4 << 30, trap, seed: 0 }).unwrap()
+            Session::start(&Options { log_bytes_max: 4 << 30, trap, ..Options::new(root, log) })
+                .unwrap()
         }
 
         fn file(&self, at: At) -> File {

@@ -4,14 +4,19 @@
 //! start of the session by path, and from then on by what each call made.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use faultfs::disk::Disk;
 use faultfs::op::{Bytes, Ino, Kind as InodeKind, Name, Op, Slot, SyncKind};
+use faultfs::plan::OpKind;
 use faultfs::recorder::{OpId, Recorder};
 use faultfs::trace::{Mark, Outcome, Site, Trace};
+use faultfs::{Call, Seen};
 
 use crate::record::{Kind, Log, Record, damaged, header, linux, write};
 
@@ -22,16 +27,10 @@ use crate::record::{Kind, Log, Record, damaged, header, linux, write};
 /// in the trace.
 ///
 /// ```no_run
-/// use faultfs_interpose::{LOG_BYTES_MAX, Options, Session, decode, snapshot, verify};
+/// use faultfs_interpose::{Options, Session, decode, snapshot, verify};
 /// # let (root, log) = (std::path::Path::new("root"), std::path::Path::new("log"));
 /// let base = snapshot(root)?;
-/// let session = Session::start(&Options {
-///     root,
-///     log,
-///     log_bytes_max: LOG_BYTES_MAX,
-///     trap: false,
-///     seed: 0,
-/// })?;
+/// let session = Session::start(&Options::new(root, log))?;
 /// std::fs::write(root.join("file"), "hello")?;
 /// session.finish();
 ///
@@ -60,6 +59,26 @@ pub(crate) fn decode_whole(log: &Path, base: Disk) -> io::Result<Trace> {
         }
     }
     Ok(decoder.finish(&log, ""))
+}
+
+/// The calls below the root of a session that observed ([`Options::observe`](crate::Options::observe)),
+/// in order; of any other session there are none.
+///
+/// # Errors
+/// `InvalidData` as for [`decode`].
+pub fn calls(log: &Path) -> io::Result<Vec<Seen>> {
+    let log = Log::read(File::open(log)?)?;
+    if log.header(header::OBSERVED) == 0 {
+        return Ok(Vec::new());
+    }
+    let called = |record: io::Result<Record<'_>>| match record {
+        Ok(record) if record.kind == Kind::Called => {
+            Some(Called::of(&record).map(|called| Seen::from(&called.call())))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    };
+    log.records().filter_map(called).collect()
 }
 
 fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
@@ -141,6 +160,13 @@ impl Decoder {
             Kind::MapStore => self.map_store(record),
             Kind::Passed => self.passed(record)?,
             Kind::Cut => self.recorder.cut(),
+            Kind::Called => {
+                let called = Called::of(record)?;
+                if !called.rule.is_empty() {
+                    let rule = String::from_utf8_lossy(called.rule);
+                    self.recorder.injected(called.call().to_string(), rule, called.points());
+                }
+            }
             Kind::End => self.end(first)?,
             _ => self.start(record),
         }
@@ -267,7 +293,8 @@ impl Decoder {
             | Kind::Passed
             | Kind::Cut
             | Kind::Unmodelled
-            | Kind::Known => {
+            | Kind::Known
+            | Kind::Called => {
                 unreachable!("not the start of an operation")
             }
         })
@@ -395,6 +422,47 @@ impl Decoder {
             self.threads.len() - 1
         });
         u32::try_from(index).expect("fewer than 2^32 threads")
+    }
+}
+
+/// A call as it was put to the injector.
+struct Called<'a> {
+    kind: OpKind,
+    path: &'a [u8],
+    other: &'a [u8],
+    offset: Option<u64>,
+    len: u64,
+    /// Empty: nothing went wrong.
+    rule: &'a [u8],
+    /// Fail points, each behind a zero byte.
+    points: &'a [u8],
+}
+
+impl<'a> Called<'a> {
+    fn of(record: &Record<'a>) -> io::Result<Self> {
+        let [kind, has_offset, offset, len, ..] = record.words;
+        let kind = usize::try_from(kind).ok().and_then(|index| OpKind::ALL.get(index));
+        let end = record.data.iter().position(|&byte| byte == 0);
+        let (Some(&kind), Some(end)) = (kind, end) else {
+            return Err(damaged("a call makes no sense"));
+        };
+        let offset = (has_offset != 0).then_some(offset);
+        let (other, rest) = (&record.data[..end], &record.data[end + 1..]);
+        let rule_len = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+        let (rule, points) = rest.split_at(rule_len);
+        Ok(Called { kind, path: record.name, other, offset, len, rule, points })
+    }
+
+    fn points(&self) -> Vec<Arc<str>> {
+        let points = self.points.split(|&byte| byte == 0).skip(1);
+        points.map(|point| String::from_utf8_lossy(point).into()).collect()
+    }
+
+    fn call(&self) -> Call<'a> {
+        let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+        let other = (!self.other.is_empty()).then(|| path(self.other));
+        let (offset, len) = (self.offset, self.len);
+        Call { other, offset, len, ..Call::new(self.kind, path(self.path)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Explorations of engines that know nothing of us: the workload and the check get a folder.
 
 use std::fs::Permissions;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -9,10 +10,10 @@ use faultfs::explore::{Door, Explore, Faults};
 use faultfs::folder::Folder;
 use faultfs::trace::Trace;
 use faultfs::verdict::Broken;
-use faultfs::{Error, Result, Seen};
+use faultfs::{Error, Injector, Result, Seen};
 
 use crate::decode::decode_whole;
-use crate::{LOG_BYTES_MAX, Mounted, Options, Session, decode, verify};
+use crate::{Mounted, Options, Session, calls, decode, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
 const ROOT: &str = "root";
@@ -98,16 +99,18 @@ where
     type Root = Path;
 
     fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken> {
-        if *faults != Faults::default() {
-            return Err(Broken::unopenable("this door injects no faults: use the typed one"));
+        if faults.capacity.is_some() {
+            return Err(Broken::unopenable("this door has no disks that fill up"));
         }
         let root = room.join(ROOT);
         std::fs::create_dir(&root)?;
         // As an empty disk has it, whatever the mask of the process.
         std::fs::set_permissions(&root, Permissions::from_mode(0o755))?;
         let log = room.join(LOG);
-        let options =
-            Options { root: &root, log: &log, log_bytes_max: LOG_BYTES_MAX, trap: true, seed: 0 };
+        let injector = Injector::new(faults.plan.clone());
+        let injector = (!faults.plan.rules().is_empty()).then_some(&injector);
+        let observe = faults.observe;
+        let options = Options { trap: true, injector, observe, ..Options::new(&root, &log) };
         let session = Session::start(&options)?;
         let outcome = (self.workload)(&root);
         session.finish();
@@ -115,14 +118,11 @@ where
     }
 
     fn trace(&mut self, room: &Path) -> Result<Trace> {
-        let unreadable = |error| {
-            Error::new(format!("the recording in {} cannot be read: {error}", room.display()))
-        };
         let log = room.join(LOG);
-        let mut trace = decode(&log, Disk::new(), "").map_err(unreadable)?;
+        let mut trace = decode(&log, Disk::new(), "").map_err(unreadable(room))?;
         // Whether the door saw all is told by where the program came to, also after the power was cut.
         let end = trace.cut.map(|_| decode_whole(&log, Disk::new())).transpose();
-        let end = end.map_err(unreadable)?;
+        let end = end.map_err(unreadable(room))?;
         if let Some(end) = &end {
             trace.unmodelled.clone_from(&end.unmodelled);
         }
@@ -135,8 +135,8 @@ where
         Ok(trace)
     }
 
-    fn calls(&mut self, _: &Path) -> Result<Vec<Seen>> {
-        Ok(Vec::new())
+    fn calls(&mut self, room: &Path) -> Result<Vec<Seen>> {
+        calls(&room.join(LOG)).map_err(unreadable(room))
     }
 
     fn check(
@@ -165,4 +165,8 @@ where
     fn unserved(&mut self) -> Option<String> {
         self.unserved.clone()
     }
+}
+
+fn unreadable(room: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::new(format!("the recording in {} cannot be read: {error}", room.display()))
 }

@@ -75,10 +75,11 @@ mod verify;
 use std::io;
 use std::path::Path;
 
+use faultfs::Injector;
 use faultfs::points::{self, Listening};
 
 #[cfg(unix)]
-pub use decode::decode;
+pub use decode::{calls, decode};
 #[cfg(unix)]
 pub use explore::{Interposed, explore};
 #[cfg(unix)]
@@ -106,6 +107,24 @@ pub struct Options<'a> {
     /// starts at 2024-01-01 and advances by a microsecond at each look, so whoever waits for a time of
     /// it finds it past; clocks that measure spans are left alone.
     pub seed: u64,
+    /// What goes wrong: asked before each call below the root, with the path relative to it. `None`:
+    /// nothing, and nobody is asked.
+    ///
+    /// A file that is open is called by the name that it has now; one without a name by the last it
+    /// had, or by its directory. The injected faults stand in
+    /// [`Trace::injected`](faultfs::trace::Trace::injected).
+    pub injector: Option<&'a Injector>,
+    /// Whether every call below the root is written down, with what only looks: see [`calls`].
+    pub observe: bool,
+}
+
+impl<'a> Options<'a> {
+    /// A recording of `root` to `log`, of a length that does for most, without the trap, from the seed
+    /// 0, with nothing that goes wrong.
+    pub fn new(root: &'a Path, log: &'a Path) -> Self {
+        let (trap, seed, observe) = (false, 0, false);
+        Options { root, log, log_bytes_max: LOG_BYTES_MAX, trap, seed, injector: None, observe }
+    }
 }
 
 /// A length of log for most recordings: 1 GiB.
@@ -168,6 +187,18 @@ pub fn ack(id: u64) {
 /// Marks that the engine has failed at `id`. Nothing without a session.
 pub fn failed(id: u64) {
     session::mark(2, id);
+}
+
+/// Drops the clean pages of a file below the root from memory, as a kernel does that needs room. What a
+/// failed sync left there alone is gone: those pages read as the device has them, zeros where it never
+/// had any. Without a failed sync nothing changes.
+///
+/// # Errors
+///
+/// `NotFound` without a session, `EISDIR` and `EINVAL` for what is no regular file below the root; else
+/// what opening the file gives.
+pub fn evict(path: impl AsRef<Path>) -> io::Result<()> {
+    session::evict(path.as_ref())
 }
 
 /// Whether the file calls of this program reach the door.

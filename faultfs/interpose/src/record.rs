@@ -33,7 +33,9 @@ pub(crate) mod header {
     pub(crate) const FINISHED: usize = 4;
     /// Not 0 when the door was entered again while it was recording.
     pub(crate) const REENTERED: usize = 5;
-    pub(crate) const COUNT: usize = 6;
+    /// Not 0 when every call was to be written down.
+    pub(crate) const OBSERVED: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 }
 
 /// What is at the front of each record.
@@ -103,17 +105,24 @@ pub(crate) enum Kind {
     Cut,
     /// Single: why the recording is not complete, as data.
     Unmodelled,
-    /// Single: inode; path below the root as the name, empty for the root. What was there at the start.
+    /// Single: inode; path below the root as the name, empty for the root; where something may go wrong,
+    /// the content as data. What was there at the start.
     Known,
+    /// Single: kind as an index of [`OpKind::ALL`], 1 and the offset, or 0 and 0, length; path as the name;
+    /// as data the other path of two, a zero byte, the text of the rule that faults the call, if one
+    /// does, and each fail point that its thread has passed last, behind a zero byte.
+    ///
+    /// [`OpKind::ALL`]: faultfs::plan::OpKind::ALL
+    Called,
 }
 
 impl Kind {
     pub(crate) fn from_code(code: u16) -> Option<Self> {
         use Kind::*;
-        const ALL: [Kind; 23] = [
+        const ALL: [Kind; 24] = [
             End, Write, SetLen, Allocate, Open, TempFile, MakeDir, Symlink, Link, Unlink,
             RemoveDir, Rename, Chmod, Sync, SyncRange, SyncAll, Msync, MapStore, Mark, Passed, Cut,
-            Unmodelled, Known,
+            Unmodelled, Known, Called,
         ];
         ALL.into_iter().find(|&kind| kind as u16 == code)
     }
@@ -364,10 +373,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_code() {
-        for code in 1..=Kind::Known as u16 {
+        for code in 1..=Kind::Called as u16 {
             assert_eq!(Kind::from_code(code).map(|kind| kind as u16), Some(code));
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(Kind::Known as u16 + 1), None);
+        assert_eq!(Kind::from_code(Kind::Called as u16 + 1), None);
     }
 }

@@ -5,14 +5,17 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr;
 
+use faultfs::Injector;
+
 use crate::Options;
-use crate::door::{DOOR, Opening};
+use crate::door::faults::Armed;
+use crate::door::{DOOR, Known, Opening, faults, sys};
 use crate::memory;
 use crate::record::{Kind, RECORDS_AT};
 use crate::symbols::OVERRIDES;
@@ -28,7 +31,9 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
     let dev = fs::metadata(&root)?.dev();
     refuse_open_files(&root)?;
     let mut known = Vec::new();
-    list(&root, b"", &mut known)?;
+    // A failed sync may bring back what was there.
+    let with_content = options.injector.is_some();
+    list(&root, b"", with_content, &mut known)?;
     let log_len = usize::try_from(options.log_bytes_max).unwrap_or(usize::MAX);
     if log_len < MIN_LOG {
         return Err(invalid(format!("log_bytes_max is {log_len}: give it at least {MIN_LOG}")));
@@ -40,13 +45,30 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         dev,
         in_ram: is_in_ram(&root)?,
         seed: options.seed,
+        armed: armed(options, &root),
     };
     if options.trap {
         crate::trap::install_for_recording()?;
+        if opening.armed.is_some() {
+            crate::trap::install_for_faults()?;
+        }
     }
     // SAFETY: both are fresh mappings of at least that length; the first is the log's from here on, the
     // second is never unmapped.
-    if unsafe { DOOR.open(&opening, &known) } { Ok(()) } else { Err(busy()) }
+    if unsafe { DOOR.open(opening, &known) } { Ok(()) } else { Err(busy()) }
+}
+
+/// What may go wrong, where something may, or is to be told of.
+fn armed(options: &Options<'_>, root: &Path) -> Option<Box<Armed>> {
+    let root = root.as_os_str().as_bytes().to_vec();
+    let armed =
+        |injector: &Injector| Armed { injector: injector.clone(), observe: options.observe, root };
+    match (options.injector, options.observe) {
+        (Some(injector), _) => Some(armed(injector)),
+        (None, true) => Some(armed(&Injector::default())),
+        (None, false) => None,
+    }
+    .map(Box::new)
 }
 
 fn busy() -> io::Error {
@@ -74,6 +96,22 @@ pub(crate) fn passed(name: &str, file: &str, line: u32) {
 /// Writes that the power was cut, if a session is active.
 pub(crate) fn cut() {
     DOOR.note(Kind::Cut, &[], &[], &[]);
+}
+
+/// Drops the clean pages of a file from memory; the errors are those of [`crate::evict`].
+pub(crate) fn evict(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    let given = [libc::AT_FDCWD as usize, path.as_ptr().expose_provenance(), flags];
+    // Past the door: the engine did not ask for it.
+    // SAFETY: a null-terminated path.
+    let fd = unsafe { sys::raw(libc::SYS_openat, sys::args(given)) };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd as i32));
+    }
+    // SAFETY: the descriptor was opened here.
+    let file = unsafe { File::from_raw_fd(fd as i32) };
+    faults::evict(file.as_raw_fd())
 }
 
 /// Whether libc's users in this program reach our functions.
@@ -126,8 +164,9 @@ fn refuse_open_files(root: &Path) -> io::Result<()> {
 }
 
 /// Every inode below the root with its path, in the order of the names; each once.
-fn list(dir: &Path, path: &[u8], known: &mut Vec<(u64, Vec<u8>)>) -> io::Result<()> {
-    known.push((fs::symlink_metadata(dir)?.ino(), path.to_vec()));
+fn list(dir: &Path, path: &[u8], with_content: bool, known: &mut Vec<Known>) -> io::Result<()> {
+    let (ino, content) = (fs::symlink_metadata(dir)?.ino(), Vec::new());
+    known.push(Known { ino, path: path.to_vec(), content });
     let names: BTreeSet<_> =
         fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
     for name in names {
@@ -139,9 +178,11 @@ fn list(dir: &Path, path: &[u8], known: &mut Vec<(u64, Vec<u8>)>) -> io::Result<
         let at = dir.join(&name);
         let metadata = fs::symlink_metadata(&at)?;
         if metadata.is_dir() {
-            list(&at, &path, known)?;
+            list(&at, &path, with_content, known)?;
         } else {
-            known.push((metadata.ino(), path));
+            let read = with_content && metadata.is_file();
+            let content = if read { fs::read(&at)? } else { Vec::new() };
+            known.push(Known { ino: metadata.ino(), path, content });
         }
     }
     Ok(())

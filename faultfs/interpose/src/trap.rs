@@ -28,7 +28,16 @@ pub(crate) fn install_for_recording() -> io::Result<()> {
     if FOR_RECORDING.swap(true, SeqCst) {
         return Ok(());
     }
-    install(filter())
+    install(filter(SOMETIMES, ALWAYS))
+}
+
+/// Traps what can go wrong as well and changes nothing, from now on, in all threads.
+pub(crate) fn install_for_faults() -> io::Result<()> {
+    static FOR_FAULTS: AtomicBool = AtomicBool::new(false);
+    if FOR_FAULTS.swap(true, SeqCst) {
+        return Ok(());
+    }
+    install(filter(&[], LOOKS))
 }
 
 /// Has the kernel run a filter at each system call, from now on, in all threads. Filters add up.
@@ -149,10 +158,33 @@ const ALWAYS: &[i64] = &[
     libc::SYS_io_uring_setup,
 ];
 
+/// Trapped where faults are injected: what only looks.
+const LOOKS: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_readv,
+    libc::SYS_preadv,
+    libc::SYS_preadv2,
+    libc::SYS_fstat,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_access,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlink,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+];
+
+/// A call, one of its arguments, the bits of it that count, and the values to trap.
+type Sometimes = (i64, usize, u32, &'static [u32]);
+
 /// Trapped for some values of one argument: those of `fcntl` that copy a descriptor, of `ioctl`
 /// that share blocks, of `mmap` that map shared. (`munmap` is not: libc calls it with signals
 /// blocked when a thread ends, where a trap is death.)
-const SOMETIMES: &[(i64, usize, u32, &[u32])] = &[
+const SOMETIMES: &[Sometimes] = &[
     (libc::SYS_fcntl, 1, u32::MAX, &[libc::F_DUPFD as u32, libc::F_DUPFD_CLOEXEC as u32]),
     (libc::SYS_ioctl, 1, u32::MAX, &[0x4004_9409 /* FICLONE */, 0x4020_940D /* FICLONERANGE */]),
     (
@@ -172,9 +204,9 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
 /// The program that the kernel runs at each system call. Looks at the number first: calls that
 /// are not listed end there, which kernels from 5.11 on remember without running the program.
-fn filter() -> Vec<sock_filter> {
+fn filter(sometimes: &[Sometimes], always: &[i64]) -> Vec<sock_filter> {
     let mut program = of_this_architecture();
-    for &(call, arg, mask, values) in SOMETIMES {
+    for &(call, arg, mask, values) in sometimes {
         let at = offset_of!(seccomp_data, args) as u32 + 8 * arg as u32;
         let mut block = vec![load(at), code(AND, mask)];
         for (index, &value) in values.iter().enumerate() {
@@ -186,8 +218,8 @@ fn filter() -> Vec<sock_filter> {
         program.push(equal(call as u32, 0, block.len() as u8));
         program.extend(block);
     }
-    for (index, &call) in ALWAYS.iter().enumerate() {
-        program.push(equal(call as u32, (ALWAYS.len() - index) as u8, 0));
+    for (index, &call) in always.iter().enumerate() {
+        program.push(equal(call as u32, (always.len() - index) as u8, 0));
     }
     program.push(allow());
     program.extend(trapped());
@@ -246,7 +278,7 @@ mod tests {
                 if offset.is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
             }
         };
-        let (program, mut at, mut kept) = (filter(), 0, 0);
+        let (program, mut at, mut kept) = (filter(SOMETIMES, ALWAYS), 0, 0);
         loop {
             let step = program[at];
             at += 1;

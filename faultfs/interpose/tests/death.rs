@@ -46,7 +46,7 @@ fn the_log_outlives_a_process_that_dies() {
 
 fn die_recording(root: &Path) -> ! {
     let log = root.with_file_name("log");
-    let options = Options { root, log: &log, log_bytes_max: 1 << 30, trap: true, seed: 0 };
+    let options = Options { trap: true, ..Options::new(root, &log) };
     let session = Session::start(&options).unwrap();
     begin(1);
     let mut file = File::create(root.join("log")).unwrap();

@@ -10,18 +10,18 @@ use crate::record::{Kind, write as flag};
 use super::sys::{self, Args, Returned, Stat};
 use super::{Call, DOOR, Held, Whereabouts, maps};
 
-const PARTS_MAX: usize = 1024;
+pub(super) const PARTS_MAX: usize = 1024;
 /// Direct writes want their memory aligned as the device does: to a page at most.
 const DIRECT_ALIGN: usize = 4096;
 
 /// The six calls that write, told alike.
-struct Write<'a> {
-    fd: c_int,
-    parts: &'a [iovec],
-    len: usize,
+pub(super) struct Write<'a> {
+    pub(super) fd: c_int,
+    pub(super) parts: &'a [iovec],
+    pub(super) len: usize,
     /// None: at the file's position, which moves.
-    at: Option<u64>,
-    flags: c_int,
+    pub(super) at: Option<u64>,
+    pub(super) flags: c_int,
 }
 
 /// `write`, `pwrite64`, `writev`, `pwritev`, `pwritev2`.
@@ -60,7 +60,12 @@ pub(super) fn write(call: Call) -> Returned {
 
 /// Writes from the log: what is recorded and what reaches the file are the same bytes, whatever
 /// other threads do to the program's buffer meanwhile. None when the log is full.
-fn recorded(held: &Held<'_>, call: &Call, write: &Write<'_>, stat: &Stat) -> Option<Returned> {
+pub(super) fn recorded(
+    held: &Held<'_>,
+    call: &Call,
+    write: &Write<'_>,
+    stat: &Stat,
+) -> Option<Returned> {
     let open = sys::open_flags(write.fd);
     let appends = (open & libc::O_APPEND != 0 && write.flags & libc::RWF_NOAPPEND == 0)
         || write.flags & libc::RWF_APPEND != 0;

@@ -1,12 +1,12 @@
 //! The log as its writer sees it: a file mapped shared, so that what was written outlives the
 //! process that wrote it.
 
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::{ptr, slice};
 
 use crate::record::{ALIGN, HEAD_LEN, Head, Kind, MAGIC, RECORDS_AT, header};
 
-use super::sys;
+use super::sys::{self, Returned};
 
 /// Memory is asked for this far ahead, so that a full disk is an answer and not a bus error.
 const BACKED_AHEAD: usize = 1 << 20;
@@ -137,6 +137,42 @@ impl Log {
         self.tail.store(slot.position + len, Relaxed);
         self.set(header::TAIL, (slot.position + len) as u64);
         slot.position as u64
+    }
+
+    /// Shows each record with its position and its data, in order. To be called with the lock held.
+    pub(crate) fn each(&self, mut see: impl FnMut(u64, &Head, &[u8])) {
+        let mut position = RECORDS_AT;
+        while let Some((head, data)) = self.record(position) {
+            see(position as u64, head, data);
+            position += head.len_bytes as usize;
+        }
+    }
+
+    /// What the operation came to that starts at a position; none while it is in flight. To be called
+    /// with the lock held.
+    pub(crate) fn end_of(&self, start: u64) -> Option<Returned> {
+        let mut position = start as usize;
+        while let Some((head, _)) = self.record(position) {
+            if head.kind == Kind::End as u16 && head.words[0] == start {
+                return Some(head.words[1] as Returned);
+            }
+            position += head.len_bytes as usize;
+        }
+        None
+    }
+
+    fn record(&self, position: usize) -> Option<(&Head, &[u8])> {
+        let base = ptr::with_exposed_provenance::<u8>(self.base.load(Relaxed));
+        if position >= self.tail.load(Relaxed) {
+            return None;
+        }
+        // SAFETY: the records up to the tail are whole, lie within the mapping, and never change again;
+        // the mapping stays while the lock is held.
+        unsafe {
+            let head = &*base.add(position).cast::<Head>();
+            let data = base.add(position + head.data_at as usize);
+            Some((head, slice::from_raw_parts(data, head.data_len as usize)))
+        }
     }
 
     /// Sees to it that the log has memory up to `end`.

@@ -9,6 +9,7 @@
 //! record only.
 
 mod copies;
+pub(crate) mod faults;
 mod files;
 mod inodes;
 mod lock;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering::*}
 use crate::memory;
 use crate::record::{Kind, header};
 
+use faults::{Armed, Faults};
 use inodes::{Fds, Inodes, RANDOM};
 use lock::Lock;
 use log::{Entry, Log, Slot};
@@ -66,13 +68,19 @@ impl Call {
     pub(crate) fn pass(self) -> Returned {
         match DOOR.doing.load(Relaxed) {
             NOTHING => self.perform(),
-            RECORDING => self.dispatch(),
+            RECORDING => self.judge(),
             _ => memory::pass(&self),
         }
     }
 
     #[inline(never)]
-    fn dispatch(self) -> Returned {
+    fn judge(self) -> Returned {
+        if DOOR.faults.are_on() { faults::pass(self) } else { self.record() }
+    }
+
+    /// Does what is asked, and writes down what the log is for.
+    #[inline]
+    fn record(self) -> Returned {
         const CWD: c_int = libc::AT_FDCWD;
         let [a, b, c, d, ..] = self.args;
         match self.number {
@@ -148,6 +156,7 @@ pub(crate) static DOOR: Door = Door {
     doing: AtomicU8::new(NOTHING),
     lock: Lock::new(),
     session: AtomicU64::new(0),
+    faults: Faults::new(),
     unforked: AtomicPtr::new(ptr::null_mut()),
     dev: AtomicU64::new(0),
     in_ram: AtomicBool::new(false),
@@ -168,6 +177,7 @@ pub(crate) struct Door {
     lock: Lock,
     /// Counts sessions, so that a sync that outlives its session is not ended in the next.
     session: AtomicU64,
+    faults: Faults,
     /// A byte that is 1 here and 0 in every forked child.
     unforked: AtomicPtr<u8>,
     dev: AtomicU64,
@@ -190,6 +200,16 @@ pub(crate) struct Opening {
     /// Whether the root is on a file system that is nowhere but in memory.
     pub(crate) in_ram: bool,
     pub(crate) seed: u64,
+    pub(crate) armed: Option<Box<Armed>>,
+}
+
+/// What is below the root when a session starts.
+pub(crate) struct Known {
+    pub(crate) ino: u64,
+    /// From the root; empty for the root itself.
+    pub(crate) path: Vec<u8>,
+    /// Of a regular file, in a session in which something may go wrong.
+    pub(crate) content: Vec<u8>,
 }
 
 impl Door {
@@ -197,7 +217,7 @@ impl Door {
     ///
     /// # Safety
     /// The log as for [`Log::open`]; `unforked` must be valid until the process ends.
-    pub(crate) unsafe fn open(&self, opening: &Opening, known: &[(u64, Vec<u8>)]) -> bool {
+    pub(crate) unsafe fn open(&self, opening: Opening, known: &[Known]) -> bool {
         assert!(self.lock.acquire(sys::thread()));
         let vacant = self.doing.load(Relaxed) == NOTHING;
         if vacant {
@@ -212,10 +232,12 @@ impl Door {
             self.inodes.clear();
             self.seeds.start(opening.seed);
             let held = Held { door: self, thread: sys::thread() };
-            for (ino, path) in known {
-                held.known(*ino, path);
-            }
+            known.iter().for_each(|known| held.known(known));
             self.session.fetch_add(1, Relaxed);
+            if let Some(armed) = opening.armed {
+                self.log.set(header::OBSERVED, armed.observe.into());
+                self.faults.start(armed);
+            }
             self.doing.store(RECORDING, SeqCst);
             return true; // `held` has released the lock
         }
@@ -245,6 +267,9 @@ impl Door {
             self.doing.store(NOTHING, SeqCst);
             self.log.set(header::FINISHED, 1);
             self.log.close();
+            let armed = self.faults.end();
+            drop(held);
+            drop(armed);
         }
     }
 
@@ -392,10 +417,10 @@ impl Held<'_> {
         }
     }
 
-    fn known(&self, ino: u64, path: &[u8]) {
+    fn known(&self, known: &Known) {
         let nothing = Call { number: 0, args: [0; 6] };
-        self.insert(&nothing, ino);
-        self.append(0, Kind::Known, &[ino], path, &[]);
+        self.insert(&nothing, known.ino);
+        self.append(0, Kind::Known, &[known.ino], &known.path, &known.content);
     }
 
     fn append(

@@ -25,23 +25,35 @@ type At = (c_int, usize);
 /// The place that a path means. The kernel resolves the directory, so any route into the root
 /// counts.
 pub(super) fn place<'a>(dir: c_int, path: usize) -> Whereabouts<Place<'a>> {
+    let mut buffer = [MaybeUninit::uninit(); libc::PATH_MAX as usize];
+    let Some((parent, name)) = split(path, &mut buffer) else { return Whereabouts::Outside };
+    match DOOR.at(dir, parent, 0) {
+        Whereabouts::Below(stat) => Whereabouts::Below(Place { parent: stat.ino, name }),
+        Whereabouts::Outside => Whereabouts::Outside,
+        Whereabouts::Unsure => Whereabouts::Unsure,
+    }
+}
+
+/// The directory that a path names, as the address of a path in `buffer`, and the name in it. None
+/// for what is no name that a call can make or take.
+pub(super) fn split<'a>(
+    path: usize,
+    buffer: &mut [MaybeUninit<u8>; libc::PATH_MAX as usize],
+) -> Option<(usize, &'a [u8])> {
     if !sys::is_path(path) {
-        return Whereabouts::Outside;
+        return None;
     }
     // SAFETY: the kernel has just read a null-terminated path there, which the program must keep
     // for the length of the call.
     let bytes = unsafe { CStr::from_ptr(ptr::with_exposed_provenance(path)) }.to_bytes();
-    let Some(last) = bytes.iter().rposition(|&byte| byte != b'/') else {
-        return Whereabouts::Outside;
-    };
+    let last = bytes.iter().rposition(|&byte| byte != b'/')?;
     let trimmed = &bytes[..=last];
     let (parent, name) = match trimmed.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&trimmed[..=slash], &trimmed[slash + 1..]),
         None => (&b"."[..], trimmed),
     };
-    let mut buffer = [MaybeUninit::<u8>::uninit(); libc::PATH_MAX as usize];
     if name == b"." || name == b".." || parent.len() >= buffer.len() {
-        return Whereabouts::Outside;
+        return None;
     }
     let into = buffer.as_mut_ptr().cast::<u8>();
     // SAFETY: the buffer is longer than the parent by at least the zero behind it.
@@ -49,11 +61,7 @@ pub(super) fn place<'a>(dir: c_int, path: usize) -> Whereabouts<Place<'a>> {
         ptr::copy_nonoverlapping(parent.as_ptr(), into, parent.len());
         into.add(parent.len()).write(0);
     }
-    match DOOR.at(dir, into.expose_provenance(), 0) {
-        Whereabouts::Below(stat) => Whereabouts::Below(Place { parent: stat.ino, name }),
-        Whereabouts::Outside => Whereabouts::Outside,
-        Whereabouts::Unsure => Whereabouts::Unsure,
-    }
+    Some((into.expose_provenance(), name))
 }
 
 /// `mkdir`, `mkdirat`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use faultfs::op::Op;
 use faultfs::trace::Trace;
-use faultfs_interpose::{LOG_BYTES_MAX, Options, Session, decode, snapshot, verify};
+use faultfs_interpose::{Options, Session, decode, snapshot, verify};
 use tempfile::TempDir;
 
 /// A root and a log that go away with it.
@@ -28,10 +28,11 @@ impl Recording {
     }
 
     pub(crate) fn options(&self, trap: bool) -> Options<'_> {
-        Options { root: &self.root, log: &self.log, log_bytes_max: LOG_BYTES_MAX, trap, seed: 7 }
+        Options { trap, seed: 7, ..Options::new(&self.root, &self.log) }
     }
 
     /// Records what `workload` does below the root.
+    #[allow(dead_code, reason = "not every test records without faults")]
     pub(crate) fn record(&self, trap: bool, workload: impl FnOnce(&Path)) -> Trace {
         let base = snapshot(&self.root).unwrap();
         let session = Session::start(&self.options(trap)).unwrap();
@@ -41,6 +42,7 @@ impl Recording {
     }
 
     /// As `record`; the trace must hold everything and lead to what is in the folder.
+    #[allow(dead_code, reason = "not every test records without faults")]
     pub(crate) fn record_whole(&self, trap: bool, workload: impl FnOnce(&Path)) -> Trace {
         let trace = self.record(trap, workload);
         assert_eq!(trace.unmodelled, [""; 0]);

@@ -1,0 +1,224 @@
+//! What a system call asks for, in the terms of a plan.
+
+use std::ffi::c_int;
+use std::slice;
+
+use faultfs::plan::OpKind;
+use libc::iovec;
+
+use super::super::files::PARTS_MAX;
+use super::super::sys::{self, Returned};
+use super::super::{Call, DOOR};
+use super::text::What;
+
+/// A call as rules match it.
+pub(super) struct Asked {
+    pub(super) kind: OpKind,
+    pub(super) what: What,
+    pub(super) other: Option<What>,
+    pub(super) offset: Option<u64>,
+    pub(super) len: u64,
+}
+
+impl Asked {
+    fn new(kind: OpKind, what: What) -> Option<Self> {
+        Some(Self { kind, what, other: None, offset: None, len: 0 })
+    }
+
+    fn sized(kind: OpKind, what: What, len: u64) -> Option<Self> {
+        Some(Self { kind, what, other: None, offset: None, len })
+    }
+
+    fn between(kind: OpKind, what: What, other: What) -> Option<Self> {
+        Some(Self { kind, what, other: Some(other), offset: None, len: 0 })
+    }
+}
+
+/// What a call asks for; none for what no rule is about.
+pub(super) fn of(call: &Call) -> Option<Asked> {
+    const CWD: c_int = libc::AT_FDCWD;
+    let [a, b, c, d, e, _] = call.args;
+    let (fd, path) = (a as c_int, What::Path);
+    match call.number {
+        libc::SYS_read
+        | libc::SYS_readv
+        | libc::SYS_pread64
+        | libc::SYS_preadv
+        | libc::SYS_preadv2 => moved(call, OpKind::Read),
+        libc::SYS_write
+        | libc::SYS_writev
+        | libc::SYS_pwrite64
+        | libc::SYS_pwritev
+        | libc::SYS_pwritev2 => moved(call, OpKind::Write),
+        libc::SYS_copy_file_range => copied(c as c_int, d, e),
+        libc::SYS_sendfile => copied(fd, 0, d),
+        libc::SYS_open => opened(CWD, a, b as c_int),
+        libc::SYS_creat => opened(CWD, a, libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY),
+        libc::SYS_openat => opened(fd, b, c as c_int),
+        libc::SYS_openat2 => opened(fd, b, how(c, d)?),
+        libc::SYS_mknod => Asked::new(OpKind::Create, path(CWD, a)),
+        libc::SYS_mknodat => Asked::new(OpKind::Create, path(fd, b)),
+        libc::SYS_fsync | libc::SYS_fdatasync => {
+            let is_dir = DOOR.behind(fd)?.is(libc::S_IFDIR);
+            Asked::new(if is_dir { OpKind::SyncDir } else { OpKind::Sync }, What::Fd(fd))
+        }
+        libc::SYS_sync | libc::SYS_syncfs => Asked::new(OpKind::SyncAll, What::Everything),
+        libc::SYS_ftruncate => on(fd, |what| Asked::sized(OpKind::SetLen, what, b as u64)),
+        libc::SYS_truncate => Asked::sized(OpKind::SetLen, path(CWD, a), b as u64),
+        libc::SYS_fallocate => {
+            on(fd, |what| Asked::sized(OpKind::SetLen, what, (c as u64).saturating_add(d as u64)))
+        }
+        libc::SYS_fchmod => on(fd, |what| Asked::new(OpKind::SetMode, what)),
+        libc::SYS_chmod => Asked::new(OpKind::SetMode, path(CWD, a)),
+        libc::SYS_fchmodat | libc::SYS_fchmodat2 => Asked::new(OpKind::SetMode, path(fd, b)),
+        libc::SYS_fstat => on(fd, |what| Asked::new(OpKind::Metadata, what)),
+        libc::SYS_stat | libc::SYS_lstat | libc::SYS_access => {
+            Asked::new(OpKind::Metadata, path(CWD, a))
+        }
+        libc::SYS_newfstatat => looked(fd, b, d as c_int),
+        libc::SYS_statx => looked(fd, b, c as c_int),
+        libc::SYS_faccessat | libc::SYS_faccessat2 => Asked::new(OpKind::Metadata, path(fd, b)),
+        libc::SYS_getdents64 => on(fd, listed),
+        libc::SYS_readlink => Asked::new(OpKind::ReadLink, path(CWD, a)),
+        libc::SYS_readlinkat => Asked::new(OpKind::ReadLink, path(fd, b)),
+        libc::SYS_rename => Asked::between(OpKind::Rename, path(CWD, a), path(CWD, b)),
+        libc::SYS_renameat => Asked::between(OpKind::Rename, path(fd, b), path(c as c_int, d)),
+        libc::SYS_renameat2 => {
+            let exchange = e as u32 & libc::RENAME_EXCHANGE != 0;
+            let kind = if exchange { OpKind::Exchange } else { OpKind::Rename };
+            Asked::between(kind, path(fd, b), path(c as c_int, d))
+        }
+        libc::SYS_link => Asked::between(OpKind::Link, path(CWD, a), path(CWD, b)),
+        libc::SYS_linkat => {
+            let from = if e as c_int & libc::AT_EMPTY_PATH != 0 && is_empty(b) {
+                What::Fd(fd)
+            } else {
+                path(fd, b)
+            };
+            Asked::between(OpKind::Link, from, path(c as c_int, d))
+        }
+        libc::SYS_unlink => Asked::new(OpKind::Remove, path(CWD, a)),
+        libc::SYS_rmdir => Asked::new(OpKind::RemoveDir, path(CWD, a)),
+        libc::SYS_unlinkat => {
+            let dir = c as c_int & libc::AT_REMOVEDIR != 0;
+            Asked::new(if dir { OpKind::RemoveDir } else { OpKind::Remove }, path(fd, b))
+        }
+        libc::SYS_symlink => Asked::new(OpKind::Symlink, path(CWD, b)),
+        libc::SYS_symlinkat => Asked::new(OpKind::Symlink, path(b as c_int, c)),
+        libc::SYS_mkdir => Asked::new(OpKind::CreateDir, path(CWD, a)),
+        libc::SYS_mkdirat => Asked::new(OpKind::CreateDir, path(fd, b)),
+        _ => None,
+    }
+}
+
+/// A call on a descriptor that may be below the root.
+fn on(fd: c_int, asked: impl FnOnce(What) -> Option<Asked>) -> Option<Asked> {
+    if DOOR.fds.get(fd) == 0 { None } else { asked(What::Fd(fd)) }
+}
+
+/// A read or write of a file.
+fn moved(call: &Call, kind: OpKind) -> Option<Asked> {
+    let fd = call.args[0] as c_int;
+    if DOOR.fds.get(fd) == 0 || !DOOR.behind(fd)?.is(libc::S_IFREG) {
+        return None;
+    }
+    let len = parts(call, |parts| {
+        parts.iter().fold(0u64, |len, part| len.saturating_add(part.iov_len as u64))
+    })?;
+    let offset = if kind == OpKind::Write { written_at(call) } else { offset(call) };
+    Some(Asked { kind, what: What::Fd(fd), other: None, offset, len })
+}
+
+/// Shows the parts of memory that a read or write is about; none where the kernel refuses them.
+pub(super) fn parts<T>(call: &Call, see: impl FnOnce(&[iovec]) -> T) -> Option<T> {
+    let [_, address, count, ..] = call.args;
+    if is_single(call) {
+        let base = std::ptr::with_exposed_provenance_mut(address);
+        return Some(see(&[iovec { iov_base: base, iov_len: count }]));
+    }
+    if count > PARTS_MAX {
+        return None;
+    }
+    // SAFETY: the program answers for the vector, see `Call::new`.
+    Some(see(unsafe { slice::from_raw_parts(std::ptr::with_exposed_provenance(address), count) }))
+}
+
+pub(super) fn is_single(call: &Call) -> bool {
+    matches!(call.number, libc::SYS_read | libc::SYS_write | libc::SYS_pread64 | libc::SYS_pwrite64)
+}
+
+/// Where a read or a write that does not append begins.
+fn offset(call: &Call) -> Option<u64> {
+    let at = call.args[3];
+    match call.number {
+        libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => here(call),
+        libc::SYS_preadv2 | libc::SYS_pwritev2 if at == usize::MAX => here(call),
+        _ => Some(at as u64).filter(|at| i64::try_from(*at).is_ok()),
+    }
+}
+
+fn written_at(call: &Call) -> Option<u64> {
+    let fd = call.args[0] as c_int;
+    let flags = if call.number == libc::SYS_pwritev2 { call.args[5] as c_int } else { 0 };
+    let open = sys::open_flags(fd) & libc::O_APPEND != 0 && flags & libc::RWF_NOAPPEND == 0;
+    match open || flags & libc::RWF_APPEND != 0 {
+        true => Some(DOOR.behind(fd)?.size),
+        false => offset(call),
+    }
+}
+
+fn here(call: &Call) -> Option<u64> {
+    u64::try_from(sys::position(call.args[0] as c_int)).ok()
+}
+
+/// A copy into a file.
+fn copied(to: c_int, at: usize, len: usize) -> Option<Asked> {
+    let offset = match at {
+        0 => u64::try_from(sys::position(to)).ok(),
+        // SAFETY: the program answers for the address, see `Call::new`.
+        _ => u64::try_from(unsafe { std::ptr::with_exposed_provenance::<i64>(at).read() }).ok(),
+    };
+    let asked = |what| Some(Asked { offset, ..Asked::sized(OpKind::Write, what, len as u64)? });
+    on(to, asked)
+}
+
+fn opened(dir: c_int, path: usize, flags: c_int) -> Option<Asked> {
+    if flags & libc::O_PATH != 0 {
+        return None;
+    }
+    let unnamed = flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    let absent = || sys::fstatat(dir, path, 0).err() == Some(-(libc::ENOENT as Returned));
+    let creates = unnamed || flags & libc::O_CREAT != 0 && absent();
+    Asked::new(if creates { OpKind::Create } else { OpKind::Open }, What::Path(dir, path))
+}
+
+/// The flags of an `openat2`.
+fn how(address: usize, len: usize) -> Option<c_int> {
+    // SAFETY: the program answers for the address; the flags are the first word there.
+    let flags = || unsafe { std::ptr::with_exposed_provenance::<u64>(address).read() };
+    (len >= size_of::<[u64; 3]>()).then(|| flags() as c_int)
+}
+
+/// `fstatat` and its kin, of a path or of a descriptor.
+fn looked(dir: c_int, path: usize, flags: c_int) -> Option<Asked> {
+    let of_open = flags & libc::AT_EMPTY_PATH != 0 && is_empty(path);
+    match of_open {
+        true => on(dir, |what| Asked::new(OpKind::Metadata, what)),
+        false => Asked::new(OpKind::Metadata, What::Path(dir, path)),
+    }
+}
+
+/// A listing takes several calls; the first is the one that counts.
+fn listed(what: What) -> Option<Asked> {
+    let What::Fd(fd) = what else { return None };
+    if sys::position(fd) == 0 { Asked::new(OpKind::ReadDir, what) } else { None }
+}
+
+/// No path, or one of no length, which is allowed for the descriptor itself.
+fn is_empty(path: usize) -> bool {
+    if path == 0 {
+        return true;
+    }
+    // SAFETY: the kernel has just read there, and found the end of a path.
+    sys::is_path(path) && unsafe { std::ptr::with_exposed_provenance::<u8>(path).read() } == 0
+}

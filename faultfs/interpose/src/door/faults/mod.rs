@@ -1,0 +1,173 @@
+//! What goes wrong: each call below the root is put to the injector before it is carried out.
+//!
+//! The injector is asked with the door's lock held, so that its counts are in the order of the log, and
+//! a signal handler that interrupted the door passes unjudged, as it passes unrecorded. Nothing here
+//! allocates: paths are told on the stack, by the kernel, and what was decided goes into the log as it
+//! is; words are made of it when the log is read. The injector itself allocates in two cases: for a rule
+//! that counts for each file and meets a new one, and for a fault on a thread that has passed fail
+//! points. Such a plan is not for an engine whose signal handlers write files.
+//!
+//! A call is carried out in its own time, without the lock that it was judged under.
+
+mod act;
+mod ask;
+mod device;
+mod syncs;
+mod text;
+
+use std::ffi::{OsStr, c_int};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering::*};
+
+use faultfs::Call as Subject;
+use faultfs::fault::Fault;
+use faultfs::plan::OpKind;
+use faultfs::{Injection, Injector};
+
+use crate::record::Kind;
+
+use super::sys::Returned;
+use super::{Call, DOOR, Held};
+
+use ask::Asked;
+use text::Text;
+
+/// What a session with faults starts from.
+pub(crate) struct Armed {
+    pub(crate) injector: Injector,
+    /// Whether to write down every call, for who wants to know what could be faulted.
+    pub(crate) observe: bool,
+    /// The path of the root, without links and dots.
+    pub(crate) root: Vec<u8>,
+}
+
+/// The faults of the session that is active, if it has any.
+pub(crate) struct Faults(AtomicPtr<Armed>);
+
+impl Faults {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[inline]
+    pub(super) fn are_on(&self) -> bool {
+        !self.0.load(Relaxed).is_null()
+    }
+
+    pub(super) fn start(&self, armed: Box<Armed>) {
+        syncs::clear();
+        self.0.store(Box::into_raw(armed), Release);
+    }
+
+    /// Ends them; to be called with the lock held, and dropped without it.
+    pub(super) fn end(&self) -> Option<Box<Armed>> {
+        let armed = self.0.swap(ptr::null_mut(), AcqRel);
+        // SAFETY: made by `start` and taken by nobody else; whoever looked at it held the lock, as the
+        // caller does now.
+        (!armed.is_null()).then(|| unsafe { Box::from_raw(armed) })
+    }
+
+    fn of<'a>(held: &'a Held<'_>) -> Option<&'a Armed> {
+        // SAFETY: null, or set by `start` and not freed while the lock is held.
+        unsafe { held.door.faults.0.load(Acquire).as_ref() }
+    }
+}
+
+/// Passes the door in a session with faults.
+pub(super) fn pass(call: Call) -> Returned {
+    let returned = match ask::of(&call) {
+        None => call.record(),
+        Some(asked) => match decide(&call, &asked) {
+            Some(fault) => act::carry_out(call, &asked, fault),
+            None if asked.kind == OpKind::Sync => syncs::sync(call),
+            None => call.record(),
+        },
+    };
+    match call.number {
+        libc::SYS_open | libc::SYS_creat | libc::SYS_openat | libc::SYS_openat2 => {
+            syncs::opened(returned);
+        }
+        libc::SYS_dup | libc::SYS_dup2 | libc::SYS_dup3 => syncs::copied(call.fd(0), returned),
+        libc::SYS_fcntl if matches!(call.fd(1), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => {
+            syncs::copied(call.fd(0), returned);
+        }
+        _ => {}
+    }
+    returned
+}
+
+/// Drops the clean pages of a file from memory: see [`crate::evict`].
+pub(crate) fn evict(fd: c_int) -> io::Result<()> {
+    let Some(held) = DOOR.hold() else { return Err(io::ErrorKind::NotFound.into()) };
+    let refuse = |errno| Err(io::Error::from_raw_os_error(errno));
+    match DOOR.behind(fd) {
+        Some(stat) if stat.is(libc::S_IFREG) => {
+            device::evict(&held, fd, &stat).map_or(refuse(libc::EIO), Ok)
+        }
+        Some(_) => refuse(libc::EISDIR),
+        None => refuse(libc::EINVAL),
+    }
+}
+
+/// What goes wrong with a call, if anything does. Written to the log, as is every call of a session that
+/// observes.
+fn decide(call: &Call, asked: &Asked) -> Option<Fault> {
+    let held = DOOR.hold()?;
+    let armed = Faults::of(&held)?;
+    if !armed.observe && !armed.injector.is_armed() {
+        return None;
+    }
+    let (mut path, mut other) = (Text::new(), Text::new());
+    asked.what.tell(&armed.root, &mut path)?;
+    if let Some(what) = &asked.other {
+        what.tell(&armed.root, &mut other)?;
+    }
+    let subject = Subject {
+        other: asked.other.as_ref().map(|_| as_path(other.bytes())),
+        offset: asked.offset,
+        len: asked.len,
+        ..Subject::new(asked.kind, as_path(path.bytes()))
+    };
+    let injection = armed.injector.decide(&subject);
+    if armed.observe || injection.is_some() {
+        write(&held, call, asked, (path.bytes(), other.bytes()), injection.as_ref());
+    }
+    Some(injection?.fault)
+}
+
+fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn write(
+    held: &Held<'_>,
+    call: &Call,
+    asked: &Asked,
+    (path, other): (&[u8], &[u8]),
+    injection: Option<&Injection>,
+) {
+    let kind = OpKind::ALL.iter().position(|kind| *kind == asked.kind).unwrap_or(usize::MAX);
+    let words = [kind as u64, asked.offset.is_some().into(), asked.offset.unwrap_or(0), asked.len];
+    let rule = injection.map_or("", |injection| &injection.rule);
+    let points = injection.map_or(&[][..], |injection| &injection.points);
+    let behind = || [rule].into_iter().chain(points.iter().map(|point| &**point));
+    let len = other.len() + behind().map(|text| 1 + text.len()).sum::<usize>();
+    let Some(slot) = held.reserve(call.number, Kind::Called, &words, path, len, 1) else { return };
+    let mut into = slot.data;
+    let mut put = |bytes: &[u8]| {
+        // SAFETY: the slot has room for all that is put, and is the log's own.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes.as_ptr(), into, bytes.len());
+            into = into.add(bytes.len());
+        }
+    };
+    put(other);
+    for text in behind() {
+        put(b"\0");
+        put(text.as_bytes());
+    }
+    held.commit(call.number, slot, len);
+}

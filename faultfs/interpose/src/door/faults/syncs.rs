@@ -1,0 +1,168 @@
+//! Syncs that fail, and who is told.
+//!
+//! An error of write-back is told once to every open file description (`errseq_t` of Linux, since 4.13):
+//! copies of a descriptor share one, so each has a number here that its copies carry.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::*};
+
+use faultfs::errno::Errno;
+use faultfs::fault::Fault;
+
+use crate::record::Kind;
+
+use super::super::inodes::FDS;
+use super::super::sys::{Returned, Stat};
+use super::super::{Call, DOOR, Held};
+use super::device;
+
+/// Files of which a failed sync is not known to anybody: more than an engine that closes a file without
+/// a look at its sync can be meant to have.
+const UNSEEN_MAX: usize = 64;
+
+/// What each descriptor is owed. Touched with the door's lock held only.
+pub(super) struct Debts {
+    /// The open file description behind each descriptor; 0 where that is not known.
+    descriptions: [AtomicU32; FDS],
+    last: AtomicU32,
+    /// The error that its next sync is to tell.
+    owed: [AtomicU16; FDS],
+    /// One more than the largest descriptor so far.
+    end: AtomicU32,
+    /// Inodes with a failed sync that nobody has been told of, and the errors.
+    unseen: [(AtomicU64, AtomicU16); UNSEEN_MAX],
+}
+
+static DEBTS: Debts = Debts {
+    descriptions: [const { AtomicU32::new(0) }; FDS],
+    last: AtomicU32::new(0),
+    owed: [const { AtomicU16::new(0) }; FDS],
+    end: AtomicU32::new(0),
+    unseen: [const { (AtomicU64::new(0), AtomicU16::new(0)) }; UNSEEN_MAX],
+};
+
+/// Forgets what earlier sessions owed.
+pub(super) fn clear() {
+    for fd in 0..DEBTS.end.swap(0, Relaxed) as usize {
+        DEBTS.descriptions[fd].store(0, Relaxed);
+        DEBTS.owed[fd].store(0, Relaxed);
+    }
+    for (ino, _) in &DEBTS.unseen {
+        ino.store(0, Relaxed);
+    }
+}
+
+/// A descriptor is there anew: with a description of its own, which is told of what nobody knows yet
+/// (Linux from 4.16 on).
+pub(super) fn opened(returned: Returned) {
+    let Some(_held) = DOOR.hold() else { return };
+    let Some(fd) = entered(returned) else { return };
+    let ino = DOOR.fds.get(fd as c_int);
+    DEBTS.descriptions[fd].store(DEBTS.last.fetch_add(1, Relaxed) + 1, Relaxed);
+    let unseen = DEBTS.unseen.iter().find(|(at, _)| ino != 0 && at.load(Relaxed) == ino);
+    DEBTS.owed[fd].store(unseen.map_or(0, |(_, errno)| errno.load(Relaxed)), Relaxed);
+    if let Some((at, _)) = unseen {
+        at.store(0, Relaxed);
+    }
+}
+
+/// A descriptor is a copy of another.
+pub(super) fn copied(from: c_int, returned: Returned) {
+    let Some(_held) = DOOR.hold() else { return };
+    let (Some(fd), Ok(from)) = (entered(returned), usize::try_from(from)) else { return };
+    if from < FDS {
+        DEBTS.descriptions[fd].store(DEBTS.descriptions[from].load(Relaxed), Relaxed);
+        DEBTS.owed[fd].store(DEBTS.owed[from].load(Relaxed), Relaxed);
+    }
+}
+
+fn entered(returned: Returned) -> Option<usize> {
+    let fd = usize::try_from(returned).ok().filter(|fd| *fd < FDS)?;
+    DEBTS.end.fetch_max(fd as u32 + 1, Relaxed);
+    Some(fd)
+}
+
+/// A sync that no rule is about: an error that is owed is told now, and nothing is synced.
+pub(super) fn sync(call: Call) -> Returned {
+    match take_owed(&call) {
+        Some(errno) => -(errno.raw() as Returned),
+        None => call.record(),
+    }
+}
+
+fn take_owed(call: &Call) -> Option<Errno> {
+    let held = DOOR.hold()?;
+    let fd = usize::try_from(call.fd(0)).ok().filter(|fd| *fd < FDS)?;
+    let errno = DEBTS.owed[fd].load(Relaxed);
+    if errno == 0 {
+        return None;
+    }
+    let stat = DOOR.behind(call.fd(0))?;
+    settle(call.fd(0));
+    for (ino, _) in &DEBTS.unseen {
+        if ino.load(Relaxed) == stat.ino {
+            ino.store(0, Relaxed);
+        }
+    }
+    let errno = Errno::from_raw(errno.into());
+    note(&held, call, &stat, errno);
+    Some(errno)
+}
+
+/// This descriptor and its copies have been told.
+fn settle(fd: c_int) {
+    let description = DEBTS.descriptions[fd as usize].load(Relaxed);
+    for other in 0..DEBTS.end.load(Relaxed) as usize {
+        let same = description != 0 && DEBTS.descriptions[other].load(Relaxed) == description;
+        if same || other == fd as usize {
+            DEBTS.owed[other].store(0, Relaxed);
+        }
+    }
+}
+
+/// Every descriptor of the file will be told at its next sync.
+fn owe(ino: u64, errno: Errno) {
+    for fd in 0..DEBTS.end.load(Relaxed) as usize {
+        if DOOR.fds.get(fd as c_int) == ino {
+            DEBTS.owed[fd].store(errno.raw() as u16, Relaxed);
+        }
+    }
+}
+
+/// The sync of a file or directory fails before it has done anything.
+pub(super) fn fail(call: &Call, fault: Fault, errno: Errno) -> Returned {
+    let told = -(errno.raw() as Returned);
+    let Some(held) = DOOR.hold() else { return told };
+    let Some(stat) = DOOR.behind(call.fd(0)) else { return told };
+    match fault {
+        Fault::FailDirty(_) => return told,
+        Fault::FailRevert(_) => device::revert(&held, call, &stat),
+        _ => {}
+    }
+    note(&held, call, &stat, errno);
+    if stat.is(libc::S_IFDIR) {
+        return told;
+    }
+    owe(stat.ino, errno);
+    if let Fault::FailLate(_) = fault {
+        let free = DEBTS.unseen.iter().find(|(ino, _)| [0, stat.ino].contains(&ino.load(Relaxed)));
+        if let Some((ino, kept)) = free {
+            ino.store(stat.ino, Relaxed);
+            kept.store(errno.raw() as u16, Relaxed);
+        } else {
+            held.unmodelled(
+                call,
+                "more failed syncs that nobody was told of than can be kept (64)",
+            );
+        }
+        return 0;
+    }
+    settle(call.fd(0));
+    told
+}
+
+/// A sync that failed, for the record.
+fn note(held: &Held<'_>, call: &Call, stat: &Stat, errno: Errno) {
+    let started = held.start(call, Kind::Sync, &[stat.ino], &[], &[]);
+    held.end(started, -(errno.raw() as Returned), None);
+}
