@@ -92,6 +92,7 @@ impl Drop for Listening {
         let own = listeners.by_id.remove(&self.id);
         if listeners.by_id.is_empty() {
             catalogue::set_heard(false);
+            listeners.era += 1;
         }
         // Dropped without the lock: it owns values of its user.
         drop(listeners);
@@ -99,10 +100,14 @@ impl Drop for Listening {
     }
 }
 
-/// The names of the points that this thread has passed while anybody [listened](listen), the last one
+/// The names of the points that this thread has passed since somebody [listens](listen), the last one
 /// last; the last eight.
 pub fn last_passes() -> Vec<Arc<str>> {
-    let last = LAST.try_with(|last| last.borrow().iter().cloned().collect());
+    let now = lock().era;
+    let last = LAST.try_with(|last| {
+        let Last { era, names } = &*last.borrow();
+        if *era == now { names.iter().cloned().collect() } else { Vec::new() }
+    });
     last.unwrap_or_default()
 }
 
@@ -112,16 +117,25 @@ type Listener = dyn Fn(Pass<'_>) + Send + Sync;
 struct Listeners {
     by_id: BTreeMap<u64, (Scope, Arc<Listener>)>,
     next: u64,
+    /// How often the last listener has gone.
+    era: u64,
 }
 
 fn lock() -> MutexGuard<'static, Listeners> {
-    static LISTENERS: Mutex<Listeners> = Mutex::new(Listeners { by_id: BTreeMap::new(), next: 0 });
+    static LISTENERS: Mutex<Listeners> =
+        Mutex::new(Listeners { by_id: BTreeMap::new(), next: 0, era: 0 });
     LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {
-    static LAST: RefCell<VecDeque<Arc<str>>> = const { RefCell::new(VecDeque::new()) };
+    static LAST: RefCell<Last> = const { RefCell::new(Last { era: 0, names: VecDeque::new() }) };
     static IS_TELLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a thread remembers.
+struct Last {
+    era: u64,
+    names: VecDeque<Arc<str>>,
 }
 
 /// This thread comes by a point; whoever listens hears of it.
@@ -131,15 +145,15 @@ pub(crate) fn tell(name: &str, site: &'static Site) {
     let Ok(false) = IS_TELLING.try_with(|is_telling| is_telling.replace(true)) else { return };
     let _told = Told;
     let hears = |scope: &Scope| scope.is_empty() || scope.is_current();
-    let listeners: Vec<_> = {
+    let (era, listeners): (u64, Vec<_>) = {
         let listeners = lock();
         if listeners.by_id.is_empty() {
             return;
         }
         let hearing = listeners.by_id.values().filter(|(scope, _)| hears(scope));
-        hearing.map(|(_, listener)| Arc::clone(listener)).collect()
+        (listeners.era, hearing.map(|(_, listener)| Arc::clone(listener)).collect())
     };
-    remember(name);
+    remember(era, name);
     for listener in listeners {
         listener(Pass { name, site });
     }
@@ -154,13 +168,16 @@ impl Drop for Told {
     }
 }
 
-fn remember(name: &str) {
+fn remember(now: u64, name: &str) {
     // A thread whose local storage is gone is on its way out, and asks nothing any more.
     let _ = LAST.try_with(|last| {
-        let mut last = last.borrow_mut();
-        if last.len() == REMEMBERED {
-            last.pop_front();
+        let Last { era, names } = &mut *last.borrow_mut();
+        if std::mem::replace(era, now) != now {
+            names.clear();
         }
-        last.push_back(name.into());
+        if names.len() == REMEMBERED {
+            names.pop_front();
+        }
+        names.push_back(name.into());
     });
 }
