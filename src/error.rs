@@ -12,16 +12,21 @@ pub struct Error {
 impl Error {
     /// Line breaks and other control characters, from a text that is quoted, are escaped.
     pub(crate) fn new(message: impl AsRef<str>) -> Error {
-        let mut line = String::new();
-        for c in message.as_ref().chars() {
-            if c.is_control() {
-                line.extend(c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        Error { message: line.into_boxed_str() }
+        Error { message: one_line(message.as_ref()).into_boxed_str() }
     }
+}
+
+/// The text with its control characters escaped.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// The value, or a panic with the error at the caller's line: a test that is mistaken.

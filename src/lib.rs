@@ -116,7 +116,7 @@ mod armed;
 mod callback;
 mod catalogue;
 mod compat;
-#[cfg(all(feature = "control", unix))]
+#[cfg(all(feature = "control-client", unix))]
 pub mod control;
 mod coverage;
 mod draw;

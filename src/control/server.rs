@@ -1,6 +1,5 @@
 //! The side of the program that is controlled.
 
-use std::fmt::Display;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -13,9 +12,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::LINE_MAX;
+use super::failure::Failure;
 use super::request::{Request, What};
 use crate::catalogue::{self, catalogue};
-use crate::error::Error;
+use crate::error::{Error, one_line};
 use crate::point::Point;
 use crate::{compat, scope};
 
@@ -133,8 +133,9 @@ fn accept(listener: &UnixListener, is_stopping: &Arc<AtomicBool>) {
         };
         let Some(place) = Place::take(&clients) else {
             // A socket nobody has written to takes a line without making us wait.
-            let error = format!("{CLIENTS_MAX} clients are served already; try again later");
-            let _ = stream.set_nonblocking(true).and_then(|()| answer(&stream, Err(error)));
+            let error =
+                Error::new(format!("{CLIENTS_MAX} clients are served already; try again later"));
+            let _ = stream.set_nonblocking(true).and_then(|()| answer(&stream, Err(error.into())));
             continue;
         };
         let is_stopping = Arc::clone(is_stopping);
@@ -181,24 +182,28 @@ impl Session<'_> {
             }
             if line.last() != Some(&b'\n') {
                 if length as u64 > LINE_MAX {
-                    let error =
-                        format!("a request has at most {LINE_MAX} bytes; this one has more");
-                    return answer(self.stream, Err(error));
+                    let error = Error::new(format!(
+                        "a request has at most {LINE_MAX} bytes; this one has more"
+                    ));
+                    return answer(self.stream, Err(error.into()));
                 }
                 // Hung up in the middle of a request.
                 return Ok(());
             }
             line.pop();
             let reply = match str::from_utf8(&line) {
-                Ok(line) => line.parse().and_then(|request| self.reply(&request)),
-                Err(_) => Err(Error::new("a request is text in UTF-8; this one is not")),
+                Ok(line) => match line.parse() {
+                    Ok(request) => self.reply(&request),
+                    Err(error) => Err(Failure::Refused(error)),
+                },
+                Err(_) => Err(Error::new("a request is text in UTF-8; this one is not").into()),
             };
             answer(self.stream, reply)?;
         }
         Ok(())
     }
 
-    fn reply(&self, request: &Request) -> Result<Vec<String>, Error> {
+    fn reply(&self, request: &Request) -> Result<Vec<String>, Failure> {
         match request {
             Request::List => Ok(list()),
             Request::Arm { name, actions } => {
@@ -233,7 +238,7 @@ impl Session<'_> {
         what: What,
         count: u64,
         limit: Duration,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<String>, Failure> {
         let deadline = Instant::now() + limit;
         loop {
             let slice = deadline.saturating_duration_since(Instant::now()).min(LOOK);
@@ -248,15 +253,15 @@ impl Session<'_> {
             }
             if slice.is_zero() {
                 let status = point.status();
-                return Err(Error::new(format!(
+                return Err(Failure::Late(Error::new(format!(
                     "waited {limit:?} in vain; `{}` was hit {} times, {} pause there",
                     point.name(),
                     status.hits,
                     status.paused.len()
-                )));
+                ))));
             }
             if self.is_stopping.load(Ordering::Acquire) || self.has_hung_up() {
-                return Err(Error::new("nobody waits any more"));
+                return Err(Error::new("nobody waits any more").into());
             }
         }
     }
@@ -271,12 +276,13 @@ impl Session<'_> {
     }
 }
 
-fn answer(mut stream: &UnixStream, reply: Result<Vec<String>, impl Display>) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, reply: Result<Vec<String>, Failure>) -> io::Result<()> {
     let text = match reply {
         Ok(lines) => {
             let count = format!("ok {}\n", lines.len());
             lines.iter().fold(count, |text, line| text + line + "\n")
         }
+        Err(Failure::Late(error)) => format!("late {error}\n"),
         Err(error) => format!("error {error}\n"),
     };
     stream.write_all(text.as_bytes())
@@ -301,7 +307,7 @@ fn list() -> Vec<String> {
         .map(|site| {
             let name = site.name().unwrap_or("(computed)");
             let passed = if site.was_passed() { "passed" } else { "not passed" };
-            let actions = setting(name).map_or("", |(_, actions)| actions);
+            let actions = setting(name).map_or(String::new(), |(_, actions)| one_line(actions));
             format!(
                 "{name}\t{site}\t{}\t{passed}\t{}\t{}\t{actions}",
                 site.package(),
@@ -315,6 +321,7 @@ fn list() -> Vec<String> {
         let status = scope::global().get(name).map(|point| point.status());
         let (hits, fires) = status.map_or((0, 0), |status| (status.hits, status.fires));
         let passed = if hits > 0 { "passed" } else { "not passed" };
+        let (name, actions) = (one_line(name), one_line(actions));
         lines.push(format!("{name}\t\t\t{passed}\t{hits}\t{fires}\t{actions}"));
     }
     lines

@@ -91,6 +91,7 @@ fn a_client_waits_for_a_pause_and_releases_it() {
     let error = client.request(&"wait\tcontrol_get\thits\t3\t0".parse().unwrap()).unwrap_err();
     let expected = "waited 0ns in vain; `control_get` was hit 2 times, 0 pause there";
     assert_eq!(error.to_string(), expected);
+    assert!(matches!(error, control::Failure::Late(_)));
 }
 
 #[test]
@@ -107,6 +108,76 @@ fn a_wrong_request_is_an_error_that_says_how_to_mend_it() {
         assert!(error.contains(part), "{line}: {error}");
     }
     assert_eq!(get(), 0);
+}
+
+#[test]
+fn what_no_line_can_hold_is_refused_before_it_is_sent_and_listed_in_one_line() {
+    let program = controlled();
+    let mut client = program.client();
+    let arm = |name: &str, actions: &str| control::Request::Arm {
+        name: name.to_owned(),
+        actions: actions.parse().unwrap(),
+    };
+    for request in [
+        arm("control_get\tpanic", "off"),
+        arm("control_get", "return(a\nlist)"),
+        arm("control_get", "return(a\tb)"),
+        control::Request::Count { name: "a\nlist".to_owned() },
+        control::Request::Count { name: String::new() },
+    ] {
+        let failure = client.request(&request).unwrap_err();
+        assert!(matches!(failure, control::Failure::Refused(_)), "{failure}");
+    }
+    let long = arm("control_get", &format!("return({})", "a".repeat(70_000)));
+    let failure = client.request(&long).unwrap_err().to_string();
+    assert!(failure.contains("a request has at most 65536 bytes"), "{failure}");
+    // The program itself may arm such things.
+    faultpoint::cfg("control_get", "return(a\n\tb)").unwrap();
+    let list = client.request(&control::Request::List).unwrap();
+    assert!(list.iter().any(|line| line.ends_with("\treturn(a\\n\\tb)")), "{list:?}");
+    assert!(list.iter().all(|line| line.split('\t').count() == 7), "{list:?}");
+}
+
+#[test]
+fn the_only_process_of_a_folder_need_not_be_named() {
+    let program = controlled();
+    let folder = program.server.socket().parent().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(folder.join("1.sock")).unwrap());
+    Client::connect(folder).unwrap().request(&control::Request::List).unwrap();
+    let other = std::os::unix::net::UnixListener::bind(folder.join("2.sock")).unwrap();
+    let error = Client::connect(folder).unwrap_err().to_string();
+    assert!(error.starts_with("name one of several processes: "), "{error}");
+    drop(other);
+    let empty = tempfile::tempdir().unwrap();
+    let error = Client::connect(empty.path()).unwrap_err().to_string();
+    assert!(error.contains("no process is controlled over"), "{error}");
+}
+
+/// A process that is none of ours, or goes away, is no success and no refusal.
+#[test]
+fn an_answer_that_makes_no_sense_is_told_from_a_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    for (answer, part) in [
+        ("HTTP/1.1 400\n", "is no answer; is it a `faultpoint` socket?"),
+        ("ok two\n", "is no answer"),
+        ("ok 2\none\n", "the process hung up"),
+        ("ok", "the process hung up"),
+        ("", "the process hung up"),
+    ] {
+        let mut client = Client::connect(&path).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let answering = thread::spawn(move || {
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(&stream), &mut line).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let failure = client.request(&control::Request::List).unwrap_err();
+        answering.join().unwrap();
+        assert!(matches!(failure, control::Failure::NoAnswer(_)), "{answer:?}: {failure}");
+        assert!(failure.to_string().contains(part), "{answer:?}: {failure}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use faultfs::Profile;
 use faultfs::crash::Token;
 
+use crate::points::Points;
+
 /// Prove that a storage engine keeps its promises when the power goes.
 #[derive(Parser, Debug)]
 #[command(name = "cargo faultfs", version, after_help = crate::exit::HELP)]
@@ -28,6 +30,8 @@ pub(crate) enum Command {
         /// The saved trace: a file, or the beginning of its hash.
         trace: String,
     },
+    /// List, arm and wait for the fail points of a running process that has the feature `control`.
+    Points(Points),
 }
 
 #[derive(clap::Args, Debug)]

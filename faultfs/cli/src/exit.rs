@@ -5,11 +5,13 @@ use std::io::{ErrorKind, Write};
 
 /// Every run ended as expected.
 pub(crate) const OK: u8 = 0;
-/// A failure that was not expected, or an expected one that was not found.
+/// A failure that was not expected, or an expected one that was not found; what was waited for did not
+/// come.
 pub(crate) const FAILURE: u8 = 1;
-/// Bad usage: an unknown target, configuration, profile, token or option (clap's own code, too).
+/// Bad usage: an unknown target, configuration, profile, token, socket, fail point or option (clap's own
+/// code, too).
 pub(crate) const USAGE: u8 = 2;
-/// A run, or a part of it, was not measured.
+/// A run, or a part of it, was not measured; a process gave no answer.
 pub(crate) const NOT_MEASURED: u8 = 3;
 /// The tool itself failed: no memory, no space, a bug.
 pub(crate) const INTERNAL: u8 = 4;
@@ -19,9 +21,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Printed by `--help`.
 pub(crate) const HELP: &str = "Exit codes:
   0    every run ended as expected
-  1    a failure was found, or an expected one was not
+  1    a failure was found, or an expected one was not; `points wait`: it did not come
   2    bad usage
-  3    not measured
+  3    not measured; `points`: the process gave no answer
   4    the tool itself failed
   130  interrupted; the report says what was covered";
 
@@ -33,9 +35,13 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
+    pub(crate) fn new(code: u8, why: impl fmt::Display) -> Trouble {
+        Trouble { code, message: why.to_string() }
+    }
+
     /// The input was wrong; the message says how to mend it.
     pub(crate) fn usage(wrong: impl fmt::Display) -> Trouble {
-        Trouble { code: USAGE, message: wrong.to_string() }
+        Trouble::new(USAGE, wrong)
     }
 }
 

@@ -1,10 +1,12 @@
-//! `cargo faultfs`: torture a database, replay a failure, write its disk to a folder, look at a trace.
+//! `cargo faultfs`: torture a database, replay a failure, write its disk to a folder, look at a trace, and
+//! control the fail points of a running process.
 //!
 //! Arguments, progress and exit codes; what it does is done by the `faultfs` library.
 
 mod args;
 mod exit;
 mod output;
+mod points;
 mod replay;
 mod sqlite;
 mod target;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         args::Command::Replay(replay) => replay::replay(replay),
         args::Command::Materialize(materialize) => replay::materialize(materialize),
         args::Command::Show { trace } => replay::show(trace),
+        args::Command::Points(asked) => points::run(asked),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
