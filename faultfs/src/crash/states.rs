@@ -135,6 +135,14 @@ impl<'a> Builder<'a> {
         lost.iter().copied().filter(first).collect()
     }
 
+    /// The micro-ops that no sync had covered at the crash point of a state, and those of them that it lost.
+    #[cfg(feature = "html")]
+    pub(crate) fn open(&mut self, state: &State) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
+        let model = self.model;
+        let moment = self.moment(state.stamp)?;
+        Some((moment.window.iter().copied().collect(), lost(model, moment, &state.tape)?))
+    }
+
     /// Directories that the run made at the top and that the state lost, with all that is in them.
     pub(crate) fn lost_top_directories(&mut self, state: &State) -> Vec<Ino> {
         let model = self.model;

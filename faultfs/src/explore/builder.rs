@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings, explore_trace};
+use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::session;
 use crate::trace::{Marks, Trace};
 use crate::verdict::Broken;
@@ -134,15 +134,19 @@ impl<D: Door> Explore<D> {
     ///
     /// # Panics
     ///
-    /// With the reports, where a promise was broken or the run was not measured; with the reason, where
-    /// it could not be made.
+    /// With the reports, where a promise was broken or the run was not measured, and with the path of the
+    /// page that shows them, which is made beside the saved trace; with the reason, where the run could not
+    /// be made.
     #[track_caller]
     pub fn check(self, oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>) {
+        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
         match self.reports(oracle) {
             Ok(reports) => {
                 let bad: Vec<_> = reports.iter().filter(|report| !report.held()).collect();
                 let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
-                assert!(bad.is_empty(), "\n{}", text.join("\n"));
+                let page = bad.iter().find_map(|report| report::page_of(report, &traces));
+                let page = page.map(|page| format!("page: {}\n", page.display()));
+                assert!(bad.is_empty(), "\n{}{}", page.unwrap_or_default(), text.join("\n"));
             }
             Err(error) => panic!("{error}"),
         }
@@ -235,8 +239,7 @@ impl<D: Door> Explore<D> {
         let mut check =
             |disk: &Disk, marks: &Marks| door.check(&room, disk, &mut |root| oracle(root, marks));
         let mut judge = InProcess { check: &mut check };
-        let under = |profile: &Profile| explore_trace(&trace, *profile, &mut judge, settings);
-        self.profiles.iter().map(under).collect()
+        super::explore_profiles(&trace, &self.profiles, &mut judge, settings)
     }
 }
 

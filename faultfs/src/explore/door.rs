@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, Outcome, check_token};
-use super::{Faults, Progress, Settings, explore_trace};
+use super::{Faults, Progress, Settings};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
@@ -183,8 +183,7 @@ pub fn run<R: ?Sized>(
         }
     }
     let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
-    let under = |profile: &Profile| explore_trace(&trace, *profile, &mut judge, settings);
-    plan.profiles.iter().map(under).collect()
+    super::explore_profiles(&trace, &plan.profiles, &mut judge, settings)
 }
 
 pub(super) fn new_session() -> Result<Session> {

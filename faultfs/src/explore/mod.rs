@@ -93,6 +93,25 @@ pub fn check_state(
     }
 }
 
+/// Explores `trace` under each of `profiles`, and makes the page of what failed, beside the saved trace.
+pub(crate) fn explore_profiles(
+    trace: &Arc<Trace>,
+    profiles: &[Profile],
+    judge: &mut dyn Judge,
+    settings: &mut Settings<'_>,
+) -> Result<Vec<Report>> {
+    let under = |profile: &Profile| explore_trace(trace, *profile, judge, settings);
+    let reports = profiles.iter().map(under).collect::<Result<Vec<Report>>>()?;
+    #[cfg(feature = "html")]
+    if reports.iter().any(|report| !report.failures.is_empty()) {
+        let saved = crate::report::page::save(trace, &reports, &settings.traces);
+        saved.map_err(|error| {
+            Error::new(format!("cannot write a page to {}: {error}", settings.traces.display()))
+        })?;
+    }
+    Ok(reports)
+}
+
 /// Explores what `trace` may have left on a disk under `profile`, and has the states judged.
 ///
 /// The same trace gives the same report, whoever judges, in however many processes.

@@ -124,3 +124,48 @@ impl fmt::Display for Loss {
         }
     }
 }
+
+impl Loss {
+    /// What was lost as a phrase: `the directory entry of CURRENT, created at manifest.rs:212`.
+    pub fn phrase(&self) -> String {
+        let path = &self.path;
+        let what = match (self.part, self.call) {
+            (Part::Data, _) => {
+                let (from, to) = self.bytes.unwrap_or_default();
+                format!("bytes {from}..{to} of {path}")
+            }
+            (Part::Size, _) => format!("the new size of {path}"),
+            (Part::Mode, _) => format!("the mode of {path}"),
+            (Part::Entry, "rename" | "exchange") => format!("the rename to {path}"),
+            (Part::Entry, "unlink") => format!("the removal of {path}"),
+            (Part::Entry, _) => format!("the directory entry of {path}"),
+        };
+        let done = match self.call {
+            "create" | "mkdir" | "symlink" => "created",
+            "write" | "mapped store" => "written",
+            _ => "asked for",
+        };
+        match &self.site {
+            Some(site) => format!("{what}, {done} at {site}"),
+            None => format!("{what}, {done} by op {}", self.op),
+        }
+    }
+}
+
+/// The losses of a failure as one sentence.
+pub(super) fn sentence(losses: &[Loss]) -> String {
+    let begin = |fate| match fate {
+        Fate::Lost => "Lost only",
+        Fate::Torn => "Torn only",
+        Fate::Stale => "Stale bytes only in place of",
+    };
+    match losses {
+        [] => "Nothing was lost.".into(),
+        [one] => format!("{} {}.", begin(one.fate), one.phrase()),
+        [one, other] => format!("Lost or torn only {}; and {}.", one.phrase(), other.phrase()),
+        [one, other, rest @ ..] => {
+            let (one, other) = (one.phrase(), other.phrase());
+            format!("Lost or torn: {one}; {other}; and {} more changes.", rest.len())
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! What a run found: the verdict, the stated bound, and for every failure what was lost, in words.
 
 mod crash;
+#[cfg(feature = "html")]
+pub mod page;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -73,6 +76,20 @@ impl Report {
     /// True where everything that was acknowledged survived every state.
     pub fn held(&self) -> bool {
         self.verdict == Verdict::Held
+    }
+}
+
+/// The page of the run that a report is of, where it was made.
+pub fn page_of(report: &Report, folder: &Path) -> Option<PathBuf> {
+    let path = folder.join(&report.trace).with_extension("html");
+    (!report.failures.is_empty() && path.is_file()).then_some(path)
+}
+
+impl Failure {
+    /// What the crash did, in a sentence: `Lost only the directory entry of CURRENT, created at
+    /// manifest.rs:212.`
+    pub fn sentence(&self) -> String {
+        crash::sentence(&self.losses)
     }
 }
 
