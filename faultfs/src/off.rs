@@ -7,10 +7,18 @@
 mod at;
 #[path = "fs/file.rs"]
 mod file;
+#[cfg(feature = "redb")]
+#[path = "fs/redb.rs"]
+mod redb;
 #[path = "fs/storage.rs"]
 mod storage;
+#[cfg(feature = "tokio")]
+#[path = "fs/tokio.rs"]
+mod tokio;
 
 pub use file::FaultFile;
+#[cfg(feature = "redb")]
+pub use redb::RedbBackend;
 pub use storage::Storage;
 
 /// Decides nothing: the feature `faults` is off.
@@ -81,5 +89,27 @@ mod door {
     pub(super) enum OpKind {
         Metadata,
         SetMode,
+        #[cfg(feature = "tokio")]
+        SetLen,
+        #[cfg(feature = "tokio")]
+        Sync,
     }
+}
+
+#[cfg(feature = "tokio")]
+mod poll {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::door::{Door, OpKind};
+
+    #[rustfmt::skip]
+    pub(super) fn poll_read(door: &Door, _: Pin<&mut impl AsyncRead>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> { match *door {} }
+    #[rustfmt::skip]
+    pub(super) fn poll_write(door: &Door, _: Pin<&mut impl AsyncWrite>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> { match *door {} }
+    #[rustfmt::skip]
+    pub(super) async fn call(door: &Door, _: OpKind, _: u64, _: impl Future<Output = io::Result<()>>) -> io::Result<()> { match *door {} }
 }

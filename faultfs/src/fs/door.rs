@@ -26,13 +26,22 @@ impl Gate {
     pub(super) const OPEN: Gate = Gate(None);
 
     pub(super) fn new(injector: &Injector, path: &Path) -> Gate {
-        Gate(Some(Arc::new(Door { injector: injector.clone(), path: path.into(), witness: None })))
+        Gate::to(injector, path.into(), None)
     }
 
     /// The door of a file that is told of its faults.
     pub(super) fn witnessed(witness: Arc<dyn Witness>, injector: &Injector, path: PathBuf) -> Gate {
-        let (injector, path, witness) = (injector.clone(), path.into(), Some(witness));
-        Gate(Some(Arc::new(Door { injector, path, witness })))
+        Gate::to(injector, path.into(), Some(witness))
+    }
+
+    fn to(injector: &Injector, path: Box<Path>, witness: Option<Arc<dyn Witness>>) -> Gate {
+        Gate(Some(Arc::new(Door {
+            injector: injector.clone(),
+            path,
+            witness,
+            #[cfg(feature = "tokio")]
+            waiting: Default::default(),
+        })))
     }
 
     /// Where calls are judged, while a rule may fire. All that an unarmed file costs.
@@ -53,6 +62,9 @@ pub(super) struct Door {
     injector: Injector,
     path: Box<Path>,
     witness: Option<Arc<dyn Witness>>,
+    /// Ops that were judged and are not ready.
+    #[cfg(feature = "tokio")]
+    pub(super) waiting: super::poll::Waiting,
 }
 
 /// What a recorded file knows about its own calls, and is told of their faults.
@@ -72,7 +84,7 @@ pub(super) trait Witness: Send + Sync + RefUnwindSafe {
 
 impl Door {
     /// The fault of a call, and where the call goes.
-    fn decide(&self, kind: OpKind, at: Option<u64>, len: u64) -> Option<(Fault, Option<u64>)> {
+    pub(super) fn decide(&self, kind: OpKind, at: Option<u64>, len: u64) -> Decided {
         let (kind, offset) = match &self.witness {
             Some(witness) => (witness.kind(kind), witness.offset(kind, at)),
             None => (kind, at),
@@ -92,17 +104,7 @@ impl Door {
         at: Option<u64>,
         buf: &mut [u8],
     ) -> io::Result<usize> {
-        let Some((fault, offset)) = self.decide(OpKind::Read, at, buf.len() as u64) else {
-            return inner.read(buf);
-        };
-        match fault.effect(offset, buf.len()) {
-            Effect::Nothing(errno) => answer(0, errno),
-            Effect::Part { len, errno } => {
-                let count = inner.read(&mut buf[..len])?;
-                fault.spoil(offset, &mut buf[..count]);
-                answer(count, errno)
-            }
-        }
+        read(self.decide(OpKind::Read, at, buf.len() as u64), inner, buf)
     }
 
     #[cold]
@@ -131,17 +133,7 @@ impl Door {
         at: Option<u64>,
         buf: &[u8],
     ) -> io::Result<usize> {
-        let Some((fault, offset)) = self.decide(OpKind::Write, at, buf.len() as u64) else {
-            return inner.write(buf);
-        };
-        match fault.effect(offset, buf.len()) {
-            Effect::Nothing(errno) => answer(buf.len(), errno),
-            Effect::Part { len, errno: None } => inner.write(&buf[..len]),
-            Effect::Part { len, errno: Some(errno) } => {
-                inner.write_all(&buf[..len])?;
-                Err(errno.into())
-            }
-        }
+        write(self.decide(OpKind::Write, at, buf.len() as u64), inner, buf)
     }
 
     #[cold]
@@ -199,7 +191,7 @@ impl Door {
     }
 
     /// What is left of a call that moves no data: all of it, or nothing.
-    fn before(&self, kind: OpKind, len: u64) -> Effect {
+    pub(super) fn before(&self, kind: OpKind, len: u64) -> Effect {
         match self.decide(kind, None, len) {
             Some((fault, offset)) => fault.effect(offset, 1),
             None => Effect::WHOLE,
@@ -207,8 +199,38 @@ impl Door {
     }
 }
 
+/// What goes wrong with a call, and where the call goes, where that is known.
+pub(super) type Decided = Option<(Fault, Option<u64>)>;
+
+/// Carries out a read of which `decided` is left.
+pub(super) fn read(decided: Decided, inner: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    let Some((fault, offset)) = decided else { return inner.read(buf) };
+    match fault.effect(offset, buf.len()) {
+        Effect::Nothing(errno) => answer(0, errno),
+        Effect::Part { len, errno } => {
+            let count = inner.read(&mut buf[..len])?;
+            fault.spoil(offset, &mut buf[..count]);
+            answer(count, errno)
+        }
+    }
+}
+
+/// Carries out a write of which `decided` is left.
+#[track_caller]
+pub(super) fn write(decided: Decided, inner: &mut impl Write, buf: &[u8]) -> io::Result<usize> {
+    let Some((fault, offset)) = decided else { return inner.write(buf) };
+    match fault.effect(offset, buf.len()) {
+        Effect::Nothing(errno) => answer(buf.len(), errno),
+        Effect::Part { len, errno: None } => inner.write(&buf[..len]),
+        Effect::Part { len, errno: Some(errno) } => {
+            inner.write_all(&buf[..len])?;
+            Err(errno.into())
+        }
+    }
+}
+
 /// What the caller is told of a call that came to `done`.
-fn answer<T>(done: T, errno: Option<Errno>) -> io::Result<T> {
+pub(super) fn answer<T>(done: T, errno: Option<Errno>) -> io::Result<T> {
     errno.map_or(Ok(done), |errno| Err(errno.into()))
 }
 

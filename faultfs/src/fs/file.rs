@@ -74,7 +74,12 @@ impl<F> FaultFile<F> {
         FaultFile { inner, gate }
     }
 
-    #[cfg(feature = "faults")]
+    #[cfg(feature = "tokio")]
+    pub(super) fn parts(&mut self) -> (&mut F, &Gate) {
+        (&mut self.inner, &self.gate)
+    }
+
+    #[cfg(any(feature = "faults", feature = "tokio"))]
     pub(super) fn gate(&self) -> &Gate {
         &self.gate
     }

@@ -16,9 +16,17 @@ mod metadata;
 mod names;
 mod options;
 mod path;
+#[cfg(feature = "tokio")]
+mod poll;
 mod power;
+#[cfg(feature = "raft-engine")]
+mod raft_engine;
+#[cfg(feature = "redb")]
+mod redb;
 mod shared;
 mod storage;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod writeback;
 
 pub use capacity::Capacity;
@@ -28,6 +36,10 @@ pub use handle::FsFile;
 pub use iter::FaultIter;
 pub use metadata::{DirEntry, FileType, Metadata, ReadDir};
 pub use options::OpenOptions;
+#[cfg(feature = "raft-engine")]
+pub use raft_engine::{FaultFileSystem, RaftHandle, RaftWriter};
+#[cfg(feature = "redb")]
+pub use redb::RedbBackend;
 pub use storage::Storage;
 
 /// A file of a [`FaultFs`].

@@ -47,12 +47,12 @@ where
 
     #[track_caller]
     fn set_len(&self, len: u64) -> io::Result<()> {
-        FaultFile::set_len(self, len)
+        Storage::set_len(self, len)
     }
 
     #[track_caller]
     fn sync_data(&self) -> io::Result<()> {
-        FaultFile::sync_data(self)
+        Storage::sync_data(self)
     }
 
     #[track_caller]

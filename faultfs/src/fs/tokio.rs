@@ -11,6 +11,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use super::FaultFile;
+use super::door::OpKind;
+use super::poll::{call, poll_read, poll_write};
 
 /// ```
 /// # #[cfg(feature = "faults")]
@@ -44,7 +46,7 @@ impl<F: AsyncRead + Unpin> AsyncRead for FaultFile<F> {
         let (inner, gate) = self.get_mut().parts();
         match gate.armed() {
             None => Pin::new(inner).poll_read(context, buf),
-            Some(door) => door.poll_read(Pin::new(inner), context, buf),
+            Some(door) => poll_read(door, Pin::new(inner), context, buf),
         }
     }
 }
@@ -58,7 +60,7 @@ impl<F: AsyncWrite + Unpin> AsyncWrite for FaultFile<F> {
         let (inner, gate) = self.get_mut().parts();
         match gate.armed() {
             None => Pin::new(inner).poll_write(context, buf),
-            Some(door) => door.poll_write(Pin::new(inner), context, buf),
+            Some(door) => poll_write(door, Pin::new(inner), context, buf),
         }
     }
 
@@ -72,7 +74,7 @@ impl<F: AsyncWrite + Unpin> AsyncWrite for FaultFile<F> {
             None => Pin::new(inner).poll_write_vectored(context, bufs),
             Some(door) => {
                 let whole: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-                door.poll_write(Pin::new(inner), context, &whole)
+                poll_write(door, Pin::new(inner), context, &whole)
             }
         }
     }
@@ -97,5 +99,31 @@ impl<F: AsyncSeek + Unpin> AsyncSeek for FaultFile<F> {
 
     fn poll_complete(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<u64>> {
         Pin::new(self.get_mut().get_mut()).poll_complete(context)
+    }
+}
+
+impl FaultFile<File> {
+    /// Sets the size in bytes. This corresponds to [`tokio::fs::File::set_len`].
+    pub async fn set_len(&self, len: u64) -> io::Result<()> {
+        match self.gate().armed() {
+            None => self.get_ref().set_len(len).await,
+            Some(door) => call(door, OpKind::SetLen, len, self.get_ref().set_len(len)).await,
+        }
+    }
+
+    /// Makes data and metadata durable. This corresponds to [`tokio::fs::File::sync_all`].
+    pub async fn sync_all(&self) -> io::Result<()> {
+        match self.gate().armed() {
+            None => self.get_ref().sync_all().await,
+            Some(door) => call(door, OpKind::Sync, 0, self.get_ref().sync_all()).await,
+        }
+    }
+
+    /// Makes data durable. This corresponds to [`tokio::fs::File::sync_data`].
+    pub async fn sync_data(&self) -> io::Result<()> {
+        match self.gate().armed() {
+            None => self.get_ref().sync_data().await,
+            Some(door) => call(door, OpKind::Sync, 0, self.get_ref().sync_data()).await,
+        }
     }
 }
