@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use crate::op::{Ino, Kind, Name, Op, PAGE, Slot};
+use crate::op::{Ino, Kind, Name, Op, PAGE, SECTOR, Slot};
 
 const PAGE_LEN: usize = PAGE as usize;
 
@@ -161,7 +161,23 @@ impl Content {
         self.pages.keys().copied()
     }
 
-    fn digest(&self, hasher: &mut XxHash3_128) {
+    /// A hash of sectors of a page; a hole is zeros.
+    pub(crate) fn sectors_hash(&self, page: u64, sectors: u8) -> u128 {
+        static ZEROS: OnceLock<Page> = OnceLock::new();
+        let zeros = || ZEROS.get_or_init(|| Page::new([0; PAGE_LEN]));
+        let page = self.pages.get(&page).unwrap_or_else(zeros);
+        if sectors == u8::MAX {
+            return page.hash();
+        }
+        let mut hasher = XxHash3_128::new();
+        let chosen = page.bytes().chunks_exact(SECTOR as usize).enumerate();
+        for (_, bytes) in chosen.filter(|(index, _)| sectors & (1 << index) != 0) {
+            hasher.write(bytes);
+        }
+        hasher.finish_128()
+    }
+
+    pub(crate) fn digest(&self, hasher: &mut XxHash3_128) {
         hasher.write(&self.len.to_le_bytes());
         for (number, page) in self.pages.iter().filter(|(_, p)| !p.is_zero()) {
             hasher.write(&number.to_le_bytes());
@@ -306,6 +322,23 @@ impl Disk {
         let ino = Ino(self.next);
         self.next += 1;
         ino
+    }
+
+    /// The number that the next new inode will have.
+    pub(crate) fn next_ino(&self) -> Ino {
+        Ino(self.next)
+    }
+
+    /// How many names below the root stand for the file `ino`.
+    pub(crate) fn links(&self, ino: Ino) -> u64 {
+        let (mut count, mut dirs) = (0, vec![Ino::ROOT]);
+        while let Some(dir) = dirs.pop() {
+            for &named in self.entries(dir).into_iter().flat_map(BTreeMap::values) {
+                count += u64::from(named == ino);
+                dirs.extend(self.entries(named).map(|_| named));
+            }
+        }
+        count
     }
 
     /// Writes `data` at `offset` of the regular file `ino`, as [`Op::Write`] does, from bytes that are

@@ -79,6 +79,8 @@ pub mod plan;
 #[cfg(feature = "faults")]
 pub mod points;
 #[cfg(feature = "faults")]
+pub mod reads;
+#[cfg(feature = "faults")]
 pub mod recorder;
 #[cfg(feature = "faults")]
 pub mod report;

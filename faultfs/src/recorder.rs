@@ -23,6 +23,13 @@ const PASSES_MAX: usize = 1_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct OpId(usize);
 
+impl OpId {
+    /// The place of its record in the trace.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Builds a trace, and keeps the live disk that the ops so far have made.
 #[derive(Debug)]
 pub struct Recorder {

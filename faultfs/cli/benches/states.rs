@@ -6,6 +6,8 @@
 //! - *memory*: one worker process of an exploration: build the disk of each state, serve it from memory,
 //!   and do the same through the interposed door, recovery included.
 //! - *files*: the same, but make a real folder equal to each disk.
+//! - *pruned*: as *memory*, without the states that are known to hold by what recovery read in others; all
+//!   states count, and *saved* is how many of them there are for each that was run.
 //!
 //! Rounds are interleaved, so that the machine's mood meets both; medians are printed, and their ratio.
 //!
@@ -29,25 +31,31 @@ const ROUNDS: usize = 7;
 
 fn main() {
     println!(
-        "{:<14} {:>12} {:>12} {:>8} {:>12} {:>8}   ({ROUNDS} rounds, medians)",
-        "config", "bare/s", "memory/s", "ratio", "files/s", "ratio"
+        "{:<14} {:>8} {:>9} {:>6} {:>8} {:>6} {:>9} {:>6}   ({ROUNDS} rounds, medians)",
+        "config", "bare/s", "memory/s", "ratio", "files/s", "ratio", "pruned/s", "saved"
     );
     for config in sqlite::CONFIGS {
         let (mut bare, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pruned, mut saved) = (Vec::new(), 0.0);
         for _ in 0..ROUNDS {
             // Workers count the explorations on their way, and do nothing in between.
             if worker::current().is_none() {
                 bare.push(bare_rate(&config));
             }
-            memory.extend(worker_rate(&config, false));
-            files.extend(worker_rate(&config, true));
+            memory.extend(worker_rates(&config, false, false).map(|rates| rates.0));
+            files.extend(worker_rates(&config, true, false).map(|rates| rates.0));
+            if let Some((rate, share)) = worker_rates(&config, false, true) {
+                pruned.push(rate);
+                saved = share;
+            }
         }
         let (bare, memory, files) = (median(bare), median(memory), median(files));
         println!(
-            "{:<14} {bare:>12.0} {memory:>12.0} {:>8.2} {files:>12.0} {:>8.2}",
+            "{:<14} {bare:>8.0} {memory:>9.0} {:>6.2} {files:>8.0} {:>6.2} {:>9.0} {saved:>6.2}",
             config.name,
             memory / bare,
-            files / bare
+            files / bare,
+            median(pruned),
         );
     }
 }
@@ -71,8 +79,9 @@ fn bare_rate(config: &sqlite::Config) -> f64 {
     f64::from(REOPENS) / since.elapsed().as_secs_f64()
 }
 
-/// Explores under the weakest profile with one worker.
-fn worker_rate(config: &sqlite::Config, real_files: bool) -> Option<f64> {
+/// Explores under the weakest profile with one worker: states per second, and states per state that was
+/// run.
+fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Option<(f64, f64)> {
     let config = *config;
     let launch = Launch::program().expect("this program");
     let call = launch.next_call();
@@ -80,19 +89,21 @@ fn worker_rate(config: &sqlite::Config, real_files: bool) -> Option<f64> {
     plan.profiles = vec![Profile::POSIX];
     plan.workers = 1;
     plan.real_files = real_files;
+    plan.prune = prune;
     let traces = Session::new().expect("a session");
     let mut door = Interposed::new(move |root: &Path| config.run(root));
-    let (mut states, mut first, mut last) = (0u32, None, Instant::now());
+    let (mut states, mut run_states, mut first, mut last) = (0u32, 0u32, None, Instant::now());
     let mut settings = Settings {
         traces: traces.path().to_path_buf(),
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         progress: &mut |progress| {
-            if progress == Progress::Checked {
+            if matches!(progress, Progress::Checked | Progress::Known) {
                 // From the first answer on: the start of the process is paid once, not by state.
                 first.get_or_insert_with(Instant::now);
                 last = Instant::now();
                 states += 1;
+                run_states += u32::from(progress == Progress::Checked);
             }
         },
         interrupted: &|| false,
@@ -101,5 +112,6 @@ fn worker_rate(config: &sqlite::Config, real_files: bool) -> Option<f64> {
     let reports = run(config.name, door, &mut sqlite::check, &plan, &mut settings);
     reports.expect("the run is made").first()?;
     let elapsed: Duration = last - first?;
-    Some(f64::from(states - 1) / elapsed.as_secs_f64())
+    let rate = f64::from(states - 1) / elapsed.as_secs_f64();
+    Some((rate, f64::from(states) / f64::from(run_states)))
 }

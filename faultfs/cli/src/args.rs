@@ -50,6 +50,10 @@ pub(crate) struct Torture {
     /// Check every disk on real files, not from memory: slower, with the same result.
     #[arg(long)]
     pub(crate) real_files: bool,
+    /// Recover from every disk, also where what recovery read of another tells that it holds: slower, with
+    /// the same result.
+    #[arg(long)]
+    pub(crate) no_pruning: bool,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -79,6 +79,7 @@ fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run
     plan.profiles = profiles.clone();
     plan.workers = args.jobs.map_or(plan.workers, u32::from);
     plan.real_files = args.real_files;
+    plan.prune = !args.no_pruning;
     let mut seconds = Vec::new();
     let mut since = Instant::now();
     let mut progress = |progress: Progress| match progress {
@@ -87,7 +88,7 @@ fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run
             bar.set_length(count);
             bar.set_position(0);
         }
-        Progress::Checked => bar.inc(1),
+        Progress::Checked | Progress::Known => bar.inc(1),
         Progress::Reported => {
             seconds.push(since.elapsed());
             since = Instant::now();

@@ -90,6 +90,17 @@ fn a_failure_names_its_crash_point_and_every_loss_as_data() {
     }
 }
 
+/// What was left out because it was known changes nothing.
+#[test]
+fn the_report_does_not_depend_on_pruning() {
+    let traces = tempfile::tempdir().unwrap();
+    for config in ["wal-full", "delete-off"] {
+        let pruned = torture(traces.path(), config, "posix", &[]);
+        let full = torture(traces.path(), config, "posix", &["--no-pruning", "--jobs", "1"]);
+        assert_eq!(timeless(pruned), timeless(full));
+    }
+}
+
 #[test]
 fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
     let traces = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::path::Path;
 use faultfs::disk::Disk;
 use faultfs::explore::{Door, Explore, Faults};
 use faultfs::folder::Folder;
+use faultfs::reads::Reads;
 use faultfs::trace::Trace;
 use faultfs::verdict::Broken;
 use faultfs::{Error, Injector, Result, Seen};
@@ -55,6 +56,7 @@ pub struct Interposed<W> {
     workload: W,
     state: Option<Folder>,
     from_memory: bool,
+    reads: Option<Reads>,
     unserved: Option<String>,
 }
 
@@ -64,7 +66,7 @@ where
 {
     /// `workload` is given an empty folder.
     pub fn new(workload: W) -> Self {
-        Interposed { workload, state: None, from_memory: false, unserved: None }
+        Interposed { workload, state: None, from_memory: false, reads: None, unserved: None }
     }
 }
 
@@ -76,6 +78,7 @@ impl<W> Interposed<W> {
         disk: &Disk,
         check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
+        self.reads = None;
         if self.unserved.is_some() {
             return Ok(());
         }
@@ -87,6 +90,7 @@ impl<W> Interposed<W> {
             mounted => mounted?,
         };
         let outcome = check(root);
+        self.reads = mounted.take_reads();
         self.unserved = mounted.unserved().map(String::from);
         outcome
     }
@@ -151,6 +155,10 @@ where
         }
         self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
         check(&root)
+    }
+
+    fn take_reads(&mut self) -> Option<Reads> {
+        self.reads.take()
     }
 
     fn has_memory(&self) -> bool {

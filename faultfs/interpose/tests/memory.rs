@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 use fastrand::Rng;
 use faultfs::disk::Disk;
 use faultfs::folder::Folder;
+use faultfs::op::{Bytes, Ino, Kind, Op, Slot};
 use faultfs_interpose::{Mounted, snapshot};
 
 /// One mount at a time in a process.
@@ -568,4 +569,76 @@ fn a_folder_that_is_not_empty_is_refused() {
     fs::write(real.join("hidden"), "").unwrap();
     let error = Mounted::new(&real, &Disk::new()).unwrap_err();
     assert!(error.to_string().contains("not empty"), "{error}");
+}
+
+/// One change of a disk by chance: of a file's bytes or size, a mode, a name.
+fn changed(disk: &Disk, rng: &mut Rng) -> Disk {
+    let mut disk = disk.clone();
+    let named = disk.walk();
+    let (path, ino) = named[rng.usize(..named.len())].clone();
+    let name = &path[path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1)..];
+    let dirs: Vec<Ino> =
+        named.iter().map(|(_, ino)| *ino).filter(|ino| disk.entries(*ino).is_some()).collect();
+    let parent = dirs
+        .iter()
+        .copied()
+        .chain([Ino::ROOT])
+        .find(|dir| disk.entries(*dir).is_some_and(|entries| entries.get(name) == Some(&ino)));
+    let slot = Slot::new(parent.expect("a name is in a folder"), name);
+    let other = Slot::new(slot.dir, NAMES[rng.usize(..3)]);
+    let len = disk.content(ino).map(|content| content.len());
+    let op = match (rng.u8(..6), len) {
+        (0, Some(_)) => Op::SetLen { ino, len: rng.u64(..20_000) },
+        (1..4, Some(len)) if len > 0 => {
+            let (offset, data) = (rng.u64(..len), Bytes::new(&[rng.u8(..)]));
+            Op::Write { ino, offset, data, direct: false, sync: None }
+        }
+        (4, _) => Op::SetMode { ino, mode: rng.u32(..0o1000) | 0o700 },
+        (5, Some(_)) if disk.lookup(&other).is_none() => Op::Link { ino, slot: other },
+        _ if disk.lookup(&other).is_none() => {
+            let ino = disk.fresh_ino();
+            Op::Create { slot: other, ino, kind: Kind::File, mode: 0o644 }
+        }
+        _ if disk.entries(ino).is_none_or(|entries| entries.is_empty()) => Op::Unlink { slot },
+        _ => return disk,
+    };
+    disk.apply(&op);
+    disk
+}
+
+/// The record of reads is whole: where two disks differ in nothing of it, calls cannot tell them apart.
+#[test]
+fn disks_that_agree_in_what_was_read_are_told_apart_by_no_call() {
+    let _alone = alone();
+    Mounted::trap().unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let served = |disk: &Disk, seed: u64, steps: usize| {
+        let mounted = Mounted::new(&root, disk).unwrap();
+        let log = run(&root, seed, steps);
+        let reads = mounted.take_reads().expect("all is served");
+        let left = snapshot(&root).unwrap();
+        (log, reads, left)
+    };
+    let (mut agreed, mut differed) = (0, 0);
+    for seed in 0..150 {
+        let (_, _, disk) = served(&Disk::new(), seed, 120);
+        if disk.walk().is_empty() {
+            continue;
+        }
+        let (log, reads, _) = served(&disk, seed + 1000, 25);
+        let mut rng = Rng::with_seed(seed);
+        for _ in 0..20 {
+            let other = changed(&disk, &mut rng);
+            let (again, ..) = served(&other, seed + 1000, 25);
+            if reads.agree(&disk, &other) {
+                agreed += u32::from(other.digest() != disk.digest());
+                assert_eq!(log, again, "seed {seed}");
+            } else {
+                differed += u32::from(log != again);
+            }
+        }
+    }
+    // Neither everything nor nothing counts as read.
+    assert!(agreed > 200 && differed > 50, "{agreed} agreed, {differed} were told apart");
 }

@@ -32,6 +32,7 @@ pub struct Explore<D> {
     memory_limit: Option<u64>,
     time_limit: Option<Duration>,
     real_files: bool,
+    prune: bool,
     traces: Option<PathBuf>,
     first: Vec<String>,
 }
@@ -49,6 +50,7 @@ impl<D: Door> Explore<D> {
             memory_limit: None,
             time_limit: None,
             real_files: false,
+            prune: true,
             traces: None,
             first: Vec::new(),
         }
@@ -111,6 +113,13 @@ impl<D: Door> Explore<D> {
     /// depend on it: what is not served otherwise is checked on real files by itself.
     pub fn real_files(mut self) -> Self {
         self.real_files = true;
+        self
+    }
+
+    /// Recovers from every disk, also where what recovery read of another tells that it holds. The
+    /// reports do not depend on it.
+    pub fn without_pruning(mut self) -> Self {
+        self.prune = false;
         self
     }
 
@@ -199,6 +208,7 @@ impl<D: Door> Explore<D> {
         plan.memory_limit = self.memory_limit.or(plan.memory_limit);
         plan.time_limit = self.time_limit.unwrap_or(plan.time_limit);
         plan.real_files = self.real_files;
+        plan.prune = self.prune;
         super::run(&name, &mut self.door, oracle, &plan, &mut settings)
     }
 
@@ -236,9 +246,11 @@ impl<D: Door> Explore<D> {
         }
         let room = super::door::make(session.path().join("here"))?;
         let door = &mut self.door;
-        let mut check =
-            |disk: &Disk, marks: &Marks| door.check(&room, disk, &mut |root| oracle(root, marks));
-        let mut judge = InProcess { check: &mut check };
+        let mut check = |disk: &Disk, marks: &Marks| {
+            let outcome = door.check(&room, disk, &mut |root| oracle(root, marks));
+            (outcome, door.take_reads())
+        };
+        let mut judge = InProcess::new(&mut check, self.prune);
         super::explore_profiles(&trace, &self.profiles, &mut judge, settings)
     }
 }

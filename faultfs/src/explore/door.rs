@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judge, Outcome, check_token};
+use super::judge::{Judge, Outcome, check_token, doubt};
+use super::known::{How, Known};
 use super::{Faults, Progress, Settings};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
+use crate::reads::Reads;
 use crate::report::Report;
 use crate::session::Session;
 use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
-use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Reply, Role, TIME_LIMIT, Task};
+use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Role, TIME_LIMIT, Task};
 use crate::{Error, Result, Seen, file};
 
 /// A workload behind a door: how it is recorded, and how a disk is opened for recovery.
@@ -75,6 +77,12 @@ pub trait Door {
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
     ) -> Result<(), Broken>;
 
+    /// What the last check read of its disk, once, where all of it was followed. Without it every state is
+    /// run.
+    fn take_reads(&mut self) -> Option<Reads> {
+        None
+    }
+
     /// Whether the door can serve disks in a faster way than by real files, and knows when that would
     /// not do ([`Door::unserved`]).
     fn has_memory(&self) -> bool {
@@ -117,6 +125,9 @@ pub struct Plan {
     /// Check on real files alone. Otherwise a door may serve disks in a faster way; what fails, and a
     /// sample of what holds, is checked on real files all the same. The reports do not depend on it.
     pub real_files: bool,
+    /// Leave out states that are known to hold by what recovery has read in others, but for a sample. The
+    /// reports do not depend on it.
+    pub prune: bool,
 }
 
 impl Plan {
@@ -133,6 +144,7 @@ impl Plan {
             memory_limit: Some(MEMORY_LIMIT),
             time_limit: TIME_LIMIT,
             real_files: false,
+            prune: true,
         }
     }
 }
@@ -143,6 +155,20 @@ struct Setup {
     trace: PathBuf,
     rooms: PathBuf,
     real_files: bool,
+    prune: bool,
+}
+
+/// What a checking worker answers where no promise was broken, or where it cannot tell.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    /// It was run, and held.
+    Held,
+    /// It is known to hold.
+    Known,
+    /// It is known to hold, and broke a promise when it was run.
+    Doubted(Broken),
+    /// It asked for what only real files have.
+    Unserved(String),
 }
 
 /// Records the workload behind `door` once and explores the trace under each profile of the plan.
@@ -294,6 +320,7 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
             }
             // The models live as long as the process, which serves until it is told to end.
             let mut builders: BTreeMap<&'static str, Builder<'static>> = BTreeMap::new();
+            let mut known = Known::new(setup.prune);
             worker::serve(move |job| {
                 let token = std::str::from_utf8(job).expect("a token is text");
                 let profile = token.parse::<Token>().expect("the pool sends tokens").profile();
@@ -301,15 +328,18 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
                     Builder::new(Box::leak(Box::new(Model::new(trace.clone(), profile))))
                 });
                 let mut check = |disk: &Disk, marks: &Marks| {
-                    door.check(&room, disk, &mut |root| oracle(root, marks))
+                    let outcome = door.check(&room, disk, &mut |root| oracle(root, marks));
+                    (outcome.map_err(|broken| broken.without_folder(&room)), door.take_reads())
                 };
-                let outcome = check_token(builder, token, &mut check);
-                match door.unserved() {
-                    Some(why) => Ok(why.into_bytes()),
-                    None => {
-                        outcome.map(|()| Vec::new()).map_err(|broken| broken.without_folder(&room))
-                    }
-                }
+                let checked = check_token(builder, token, &mut known, &mut check);
+                let answer = match (door.unserved(), checked) {
+                    (Some(why), _) => Answer::Unserved(why),
+                    (None, (Ok(()), How::Known)) => Answer::Known,
+                    (None, (Ok(()), _)) => Answer::Held,
+                    (None, (Err(broken), How::Doubted)) => Answer::Doubted(broken),
+                    (None, (Err(broken), _)) => return Err(broken),
+                };
+                Ok(postcard::to_stdvec(&answer).expect("texts serialise"))
             })
         }
     }
@@ -325,6 +355,7 @@ struct Workers<'a> {
     rooms: PathBuf,
     /// From the first state on that was not served otherwise, or from the start.
     real_files: bool,
+    doubts: Vec<String>,
 }
 
 impl<'a> Workers<'a> {
@@ -333,12 +364,13 @@ impl<'a> Workers<'a> {
             Error::new(format!("cannot write the trace to {}: {error}", session.display()))
         })?;
         let (rooms, real_files) = (session.to_path_buf(), plan.real_files || !has_memory);
-        Ok(Workers { plan, trace, rooms, real_files })
+        Ok(Workers { plan, trace, rooms, real_files, doubts: Vec::new() })
     }
 
     fn pool(&self, time_limit: Duration, real_files: bool) -> Pool {
         let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
-        let setup = postcard::to_stdvec(&Setup { trace, rooms, real_files });
+        let prune = self.plan.prune;
+        let setup = postcard::to_stdvec(&Setup { trace, rooms, real_files, prune });
         let role = Role::new(Task::Check, self.plan.call).setup(setup.expect("paths serialise"));
         Pool::new(self.plan.launch.clone(), role)
             .workers(self.plan.workers)
@@ -347,27 +379,30 @@ impl<'a> Workers<'a> {
     }
 }
 
-/// Has the pool do every job; those that an interruption leaves out have no reply.
-fn replies(
+/// Has the pool do every job; those that an interruption leaves out have no answer.
+fn answers(
     pool: &Pool,
     tokens: &[String],
-    mut each: impl FnMut() -> ControlFlow<()>,
-) -> Result<Vec<Option<Reply>>> {
-    let mut replies = vec![None; tokens.len()];
+    mut each: impl FnMut(&Answered) -> ControlFlow<()>,
+) -> Result<Vec<Option<Answered>>> {
+    let mut answers: Vec<Option<Answered>> = tokens.iter().map(|_| None).collect();
     let jobs = tokens.iter().map(|token| token.clone().into_bytes());
     let _ = pool.run(jobs, |index, reply| {
-        replies[index] = Some(reply);
-        each()
+        let answer = reply.map(|bytes| postcard::from_bytes(&bytes).expect("a worker answered"));
+        each(answers[index].insert(answer))
     })?;
-    Ok(replies)
+    Ok(answers)
 }
+
+/// A reply of a worker: an answer, or how the promise was broken.
+type Answered = Result<Answer, Broken>;
 
 /// Whether only real files can tell: the check asked for what they alone have, or the worker did not
 /// live to say whether it did.
-fn is_open(reply: &Option<Reply>) -> bool {
-    match reply {
+fn is_open(answer: &Option<Answered>) -> bool {
+    match answer {
         None => false,
-        Some(Ok(unserved)) => !unserved.is_empty(),
+        Some(Ok(answer)) => matches!(answer, Answer::Unserved(_)),
         Some(Err(broken)) => matches!(
             broken.verdict(),
             Verdict::Faulted
@@ -380,8 +415,11 @@ fn is_open(reply: &Option<Reply>) -> bool {
     }
 }
 
-fn outcome(reply: Option<Reply>) -> Option<Outcome> {
-    reply.map(|reply| reply.map(drop))
+fn outcome(answer: Option<Answered>) -> Option<Outcome> {
+    Some(answer?.and_then(|answer| match answer {
+        Answer::Doubted(broken) => Err(broken),
+        Answer::Held | Answer::Known | Answer::Unserved(_) => Ok(()),
+    }))
 }
 
 impl Judge for Workers<'_> {
@@ -397,22 +435,30 @@ impl Judge for Workers<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let mut replies = replies(&self.pool(limit, self.real_files), tokens, || {
-            (settings.progress)(Progress::Checked);
+        let mut answers = answers(&self.pool(limit, self.real_files), tokens, |answer| {
+            (settings.progress)(match answer {
+                Ok(Answer::Known) => Progress::Known,
+                _ => Progress::Checked,
+            });
             go_on()
         })?;
+        let doubts = tokens.iter().zip(&answers).filter_map(|(token, answer)| match answer {
+            Some(Ok(Answer::Doubted(broken))) => Some(doubt(token, broken)),
+            _ => None,
+        });
+        self.doubts.extend(doubts);
         if self.real_files {
-            return Ok(replies.into_iter().map(outcome).collect());
+            return Ok(answers.into_iter().map(outcome).collect());
         }
-        let unserved = |reply: &Option<Reply>| matches!(reply, Some(Ok(why)) if !why.is_empty());
-        self.real_files = replies.iter().any(unserved);
-        let open: Vec<usize> = (0..tokens.len()).filter(|&i| is_open(&replies[i])).collect();
+        let unserved = |answer: &Option<Answered>| matches!(answer, Some(Ok(Answer::Unserved(_))));
+        self.real_files = answers.iter().any(unserved);
+        let open: Vec<usize> = (0..tokens.len()).filter(|&i| is_open(&answers[i])).collect();
         let again: Vec<String> = open.iter().map(|&index| tokens[index].clone()).collect();
-        let real = self::replies(&self.pool(limit, true), &again, go_on)?;
-        for (index, reply) in open.into_iter().zip(real) {
-            replies[index] = reply;
+        let real = self::answers(&self.pool(limit, true), &again, |_| go_on())?;
+        for (index, answer) in open.into_iter().zip(real) {
+            answers[index] = answer;
         }
-        Ok(replies.into_iter().map(outcome).collect())
+        Ok(answers.into_iter().map(outcome).collect())
     }
 
     fn afresh(
@@ -423,7 +469,11 @@ impl Judge for Workers<'_> {
     ) -> Result<Vec<Option<Outcome>>> {
         let time_limit = self.plan.time_limit * if patience { 10 } else { 1 };
         let pool = self.pool(time_limit, true).fresh_processes(true);
-        let replies = replies(&pool, tokens, || ControlFlow::Continue(()))?;
-        Ok(replies.into_iter().map(outcome).collect())
+        let answers = answers(&pool, tokens, |_| ControlFlow::Continue(()))?;
+        Ok(answers.into_iter().map(outcome).collect())
+    }
+
+    fn take_doubts(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.doubts)
     }
 }

@@ -2,16 +2,21 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::known::{How, Known};
 use super::{Progress, Settings, check_state};
 use crate::Result;
 use crate::crash::{Builder, State, Token};
 use crate::disk::Disk;
 use crate::model::Model;
+use crate::reads::Reads;
 use crate::trace::Marks;
 use crate::verdict::{Broken, Verdict};
 
 /// What became of one state.
 pub type Outcome = Result<(), Broken>;
+
+/// What a check found, and what it read of the disk, where that was followed.
+pub type Checked = (Outcome, Option<Reads>);
 
 /// Checks states of a model.
 pub trait Judge {
@@ -39,13 +44,27 @@ pub trait Judge {
         tokens: &[String],
         patience: bool,
     ) -> Result<Vec<Option<Outcome>>>;
+
+    /// Why outcomes since the last call are not to be trusted: states that were known to hold, and did
+    /// not when they were run.
+    fn take_doubts(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Checks in this process: fast to start. A panic of the engine is a verdict here too; an abort or a hang
 /// is ours.
 pub struct InProcess<'a> {
-    /// The check of one disk.
-    pub check: &'a mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
+    check: &'a mut dyn FnMut(&Disk, &Marks) -> Checked,
+    known: Known,
+    doubts: Vec<String>,
+}
+
+impl<'a> InProcess<'a> {
+    /// Checks disks by `check`; with `prune`, only those whose outcome what was read does not tell.
+    pub fn new(check: &'a mut dyn FnMut(&Disk, &Marks) -> Checked, prune: bool) -> Self {
+        InProcess { check, known: Known::new(prune), doubts: Vec::new() }
+    }
 }
 
 impl Judge for InProcess<'_> {
@@ -61,8 +80,15 @@ impl Judge for InProcess<'_> {
             if (settings.interrupted)() {
                 break;
             }
-            *outcome = Some(guarded(&mut builder, token, self.check));
-            (settings.progress)(Progress::Checked);
+            let (found, how) = guarded(&mut builder, token, &mut self.known, self.check);
+            (settings.progress)(match how {
+                How::Known => Progress::Known,
+                _ => Progress::Checked,
+            });
+            if let (How::Doubted, Err(broken)) = (how, &found) {
+                self.doubts.push(doubt(token, broken));
+            }
+            *outcome = Some(found);
         }
         Ok(outcomes)
     }
@@ -74,8 +100,13 @@ impl Judge for InProcess<'_> {
         _: bool,
     ) -> Result<Vec<Option<Outcome>>> {
         let mut builder = Builder::new(model);
-        let again = |token: &String| Some(guarded(&mut builder, token, self.check));
-        Ok(tokens.iter().map(again).collect())
+        let mut nothing = Known::new(false);
+        let mut again = |token| guarded(&mut builder, token, &mut nothing, self.check).0;
+        Ok(tokens.iter().map(|token| Some(again(token))).collect())
+    }
+
+    fn take_doubts(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.doubts)
     }
 }
 
@@ -83,27 +114,44 @@ impl Judge for InProcess<'_> {
 fn guarded(
     builder: &mut Builder<'_>,
     token: &str,
-    check: &mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
-) -> Outcome {
+    known: &mut Known,
+    check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
+) -> (Outcome, How) {
     // What the check had in its hands when it panicked is its own; each state starts on a new disk.
-    let checked = AssertUnwindSafe(|| check_token(builder, token, check));
+    let checked = AssertUnwindSafe(|| check_token(builder, token, known, check));
     catch_unwind(checked).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Broken::new(Verdict::Panicked, text.unwrap_or_else(|| "a panic without a text".into())))
+        let text = text.unwrap_or_else(|| "a panic without a text".into());
+        (Err(Broken::new(Verdict::Panicked, text)), How::Run)
     })
 }
 
-/// Builds the disk of a token and has it checked.
+/// Builds the disk of a token and has it checked, unless it is known to hold.
 pub(super) fn check_token(
     builder: &mut Builder<'_>,
     token: &str,
-    check: &mut dyn FnMut(&Disk, &Marks) -> Result<(), Broken>,
-) -> Outcome {
-    let token: Token = token.parse().expect("a token made here parses");
-    let state = State { stamp: token.stamp, tape: token.tape };
+    known: &mut Known,
+    check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
+) -> (Outcome, How) {
+    let parsed: Token = token.parse().expect("a token made here parses");
+    let state = State { stamp: parsed.stamp, tape: parsed.tape };
     let Some((disk, marks)) = builder.build(&state) else {
-        return Err(Broken::new(Verdict::NotMeasured, "the model has no such state"));
+        let broken = Broken::new(Verdict::NotMeasured, "the model has no such state");
+        return (Err(broken), How::Run);
     };
-    check_state(check, &disk, &marks)
+    known.outcome(token, &disk, &marks, &mut |disk, marks| {
+        let mut reads = None;
+        let mut noting = |disk: &Disk, marks: &Marks| {
+            let (outcome, read) = check(disk, marks);
+            reads = read;
+            outcome
+        };
+        (check_state(&mut noting, disk, marks), reads)
+    })
+}
+
+/// A state that was known to hold, and did not.
+pub(super) fn doubt(token: &str, broken: &Broken) -> String {
+    format!("{token}: known to hold by what recovery reads, and when it was run {broken}")
 }

@@ -9,6 +9,7 @@ mod door;
 mod faults;
 mod findings;
 mod judge;
+mod known;
 mod losses;
 mod places;
 mod typed;
@@ -27,7 +28,7 @@ use crate::{Error, Result, file};
 pub use builder::{Explore, REPLAY};
 pub use door::{Door, Oracle, Plan, run};
 pub use faults::Faults;
-pub use judge::{InProcess, Judge, Outcome};
+pub use judge::{Checked, InProcess, Judge, Outcome};
 pub use places::Crashes;
 pub use typed::{Typed, explore};
 
@@ -39,6 +40,8 @@ pub enum Progress {
     Listed(u64),
     /// One more state was checked.
     Checked,
+    /// One more state was known to hold by what recovery had read in another.
+    Known,
     /// The report under the profile is complete.
     Reported,
 }
@@ -166,6 +169,7 @@ fn fill(
         listing.distinct.iter().map(|state| findings::token(&model, &trace_id, state)).collect();
     let outcomes = judge.judge(&model, &tokens, settings)?;
     let checked = outcomes.iter().flatten().count();
+    report.not_measured.extend(judge.take_doubts());
     let whole = !stopped && checked == tokens.len();
     if !whole {
         let found = tokens.len();

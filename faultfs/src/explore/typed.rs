@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Door, Explore, Faults};
 use crate::disk::Disk;
 use crate::fs::FaultFs;
+use crate::reads::Reads;
 use crate::trace::Trace;
 use crate::verdict::Broken;
 use crate::{Error, Result, Seen, file};
@@ -40,13 +41,14 @@ pub fn explore<W>(workload: W) -> Explore<Typed<W>>
 where
     W: FnMut(&FaultFs) -> Result<(), Broken>,
 {
-    Explore::new(Typed { workload })
+    Explore::new(Typed { workload, reads: None })
 }
 
 /// The typed door: the workload runs on a [`FaultFs`] in memory.
 #[derive(Debug)]
 pub struct Typed<W> {
     workload: W,
+    reads: Option<Reads>,
 }
 
 impl<W> Door for Typed<W>
@@ -98,7 +100,15 @@ where
         disk: &Disk,
         check: &mut dyn FnMut(&FaultFs) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
-        check(&FaultFs::from_disk(disk.clone()))
+        self.reads = None;
+        let fs = FaultFs::watched(disk.clone());
+        let outcome = check(&fs);
+        self.reads = fs.take_reads();
+        outcome
+    }
+
+    fn take_reads(&mut self) -> Option<Reads> {
+        self.reads.take()
     }
 }
 

@@ -113,6 +113,7 @@ impl FaultFs {
         let state = &mut *self.shared.enter(Wants::Look)?;
         let dir = self.shared.names(state).dir(path);
         let listed = dir.as_ref().ok().map(|ino| list(state.disk(), *ino));
+        dir.iter().for_each(|dir| state.reading(|reads| reads.list(*dir)));
         let asked = dir.map(|_| None);
         let call = (OpKind::ReadDir, path);
         let real = self.step(state, call, caller, asked, |folder| folder.list(path))?;
@@ -173,6 +174,7 @@ impl FaultFs {
     fn stat(&self, path: &Path, follow: Follow, caller: Caller) -> io::Result<Metadata> {
         let state = &mut *self.shared.enter(Wants::Look)?;
         let found = self.shared.names(state).find(path, follow);
+        found.iter().for_each(|(ino, _)| state.reading(|reads| reads.attributes(*ino)));
         let (metadata, asked) = split(found.map(|(ino, inode)| Metadata::of(ino, inode)));
         let call = (OpKind::Metadata, path);
         let real = self.step(state, call, caller, asked, |folder| folder.stat(path, follow))?;

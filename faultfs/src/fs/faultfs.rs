@@ -26,6 +26,7 @@ use crate::injector::{Call, Injector};
 use crate::model::Profile;
 use crate::op::{Kind, Op};
 use crate::plan::{OpKind, Plan};
+use crate::reads::Reads;
 use crate::trace::{Mark, Trace};
 
 /// The umask that new files and directories get, whatever that of the process: a run is the same
@@ -96,6 +97,19 @@ impl FaultFs {
         FaultFs { shared: Shared::new(disk, Roots::default(), None) }
     }
 
+    /// As [`FaultFs::from_disk`], and what is read of `disk` is noted.
+    pub(crate) fn watched(disk: Disk) -> FaultFs {
+        let reads = Reads::of(&disk);
+        let fs = FaultFs::from_disk(disk);
+        fs.shared.lock().reads = Some(reads);
+        fs
+    }
+
+    /// What was read of the disk at the start, where that is noted; it is not from then on.
+    pub(crate) fn take_reads(&self) -> Option<Reads> {
+        self.shared.lock().reads.take()
+    }
+
     /// The filesystem below a real folder. What the folder holds is the start, all of it durable; it is
     /// read into memory.
     ///
@@ -126,7 +140,10 @@ impl FaultFs {
 
     /// From now on the disk holds no more than this. What is there stays, also where it is more.
     pub fn set_capacity(&self, capacity: Capacity) {
-        self.shared.lock().capacity = capacity;
+        let mut state = self.shared.lock();
+        // How much room is left depends on all that is there.
+        state.reading(Reads::everything);
+        state.capacity = capacity;
     }
 
     /// The workload asks the engine for `id` now.
@@ -150,7 +167,9 @@ impl FaultFs {
 
     /// A copy of the trace so far; others may go on meanwhile. The data is shared, not copied.
     pub fn trace(&self) -> Trace {
-        self.shared.lock().recorder.trace().clone()
+        let state = self.shared.lock();
+        state.reading(Reads::everything);
+        state.recorder.trace().clone()
     }
 
     /// The trace so far. A new recording starts, for which all that is there is durable.
@@ -159,6 +178,7 @@ impl FaultFs {
     /// the trace says so in `unmodelled`.
     pub fn take_trace(&self) -> Trace {
         let mut state = self.shared.lock();
+        state.reading(Reads::everything);
         if let Some(real) = self.shared.roots.0.last() {
             let wrong = match snapshot(real) {
                 Ok(found) => difference(state.disk(), &found),
@@ -192,7 +212,9 @@ impl FaultFs {
 
     /// A copy of the disk as it is now; pages are shared until they change.
     pub fn disk(&self) -> Disk {
-        self.shared.lock().disk().clone()
+        let state = self.shared.lock();
+        state.reading(Reads::everything);
+        state.disk().clone()
     }
 
     /// One call on a path; see [`Shared::step`].
@@ -338,6 +360,7 @@ impl FaultFs {
             if state.disk().entries(ino).is_some() {
                 return Err(EPERM.into());
             }
+            state.reading(|reads| reads.links(ino));
             let has_name = || state.disk().walk().iter().any(|(_, named)| *named == ino);
             match state.unnamed.contains(&ino) || has_name() {
                 true => Ok(Some(Op::Link { ino, slot })),
@@ -362,6 +385,7 @@ impl FaultFs {
     pub fn evict(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let (path, caller) = (path.as_ref(), Location::caller());
         let state = &mut *self.shared.enter(Wants::Change)?;
+        state.reading(Reads::everything);
         let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
         let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
         let mut content = live.clone();

@@ -24,6 +24,7 @@ use crate::fault::{Effect, Fault};
 use crate::injector::{Call, Injection};
 use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
 use crate::plan::OpKind;
+use crate::reads::Reads;
 use crate::trace::Outcome;
 
 /// An open file of a [`FaultFs`], as the inside of a [`File`]: it records what is asked of it.
@@ -86,6 +87,7 @@ impl FsFile {
     fn metadata(&self) -> io::Result<Metadata> {
         let open = &*self.0;
         let state = open.shared.enter(Wants::Look)?;
+        state.reading(|reads| reads.attributes(open.ino));
         let inode = state.disk().get(open.ino).expect("an open file has an inode");
         let metadata = Metadata::of(open.ino, inode);
         match &open.real {
@@ -110,6 +112,12 @@ impl Open {
         state.disk().content(self.ino).ok_or(EISDIR.into())
     }
 
+    /// The size of a file, which is read by that.
+    fn len(&self, state: &State) -> io::Result<u64> {
+        state.reading(|reads| reads.len(self.ino));
+        Ok(self.content(state)?.len())
+    }
+
     fn cursor(&self) -> u64 {
         self.cursor.load(Ordering::Relaxed)
     }
@@ -117,7 +125,7 @@ impl Open {
     /// Where a write goes: `at`, or the cursor; with `O_APPEND` the end of the file, always.
     fn write_offset(&self, state: &State, at: Option<u64>) -> io::Result<u64> {
         match self.options.append {
-            true => Ok(self.content(state)?.len()),
+            true => self.len(state),
             false => Ok(at.unwrap_or_else(|| self.cursor())),
         }
     }
@@ -143,7 +151,12 @@ impl Open {
         let state = self.shared.enter(Wants::Look)?;
         self.check_range(self.options.read, at, buf.len())?;
         let count = match (self.real.as_ref(), at) {
-            (None, _) => self.content(&state)?.read_at(buf, at.unwrap_or_else(|| self.cursor())),
+            (None, _) => {
+                let offset = at.unwrap_or_else(|| self.cursor());
+                let count = self.content(&state)?.read_at(buf, offset);
+                state.reading(|reads| reads.file(self.ino, offset, count as u64));
+                count
+            }
             (Some(real), Some(at)) => real.read_at(buf, at)?,
             (Some(mut real), None) => real.read(buf)?,
         };
@@ -196,7 +209,7 @@ impl Open {
         let position = match (self.real.as_ref(), to) {
             (Some(mut real), _) => real.seek(to)?,
             (None, SeekFrom::Start(offset)) => offset,
-            (None, SeekFrom::End(by)) => add(self.content(&state)?.len(), by)?,
+            (None, SeekFrom::End(by)) => add(self.len(&state)?, by)?,
             (None, SeekFrom::Current(by)) => add(self.cursor(), by)?,
         };
         if i64::try_from(position).is_err() {
@@ -242,6 +255,7 @@ impl Open {
 impl Open {
     /// The file as its last successful sync left it.
     fn revert(&self, state: &mut State, caller: Caller) -> io::Result<()> {
+        state.reading(Reads::everything);
         let device = on_device(state.recorder.trace(), self.ino);
         // The handle that is synced need not be one that writes.
         let real = self.real.as_ref().map(|real| {

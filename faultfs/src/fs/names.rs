@@ -14,6 +14,7 @@ use crate::errno::{
     EBUSY, EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, Errno,
 };
 use crate::op::{Ino, Name, Op, Slot};
+use crate::reads::Reads;
 
 /// Bytes of a symbolic link's target, with a NUL (limits.h).
 const TARGET_MAX: usize = 4096;
@@ -23,6 +24,7 @@ const TARGET_MAX: usize = 4096;
 pub(crate) struct Names<'a> {
     pub(crate) disk: &'a Disk,
     pub(crate) roots: &'a Roots,
+    pub(crate) reads: Option<&'a Reads>,
 }
 
 /// What an open of a path comes to.
@@ -36,7 +38,13 @@ pub(crate) enum Opened {
 
 impl<'a> Names<'a> {
     fn walk(&self, path: &Path, follow: Follow) -> io::Result<Place> {
-        self.roots.walk(self.disk, path, follow)
+        self.roots.walk(self.disk, self.reads, path, follow)
+    }
+
+    fn is_empty(&self, dir: Ino) -> Option<bool> {
+        let entries = self.disk.entries(dir)?;
+        self.reads.iter().for_each(|reads| reads.list(dir));
+        Some(entries.is_empty())
     }
 
     fn is_dir(&self, ino: Ino) -> bool {
@@ -66,6 +74,7 @@ impl<'a> Names<'a> {
         }
         let mut physical = PathBuf::from(".");
         for pair in dirs.windows(2) {
+            self.reads.iter().for_each(|reads| reads.list(pair[0]));
             let mut entries = self.disk.entries(pair[0]).into_iter().flatten();
             let named = entries.find(|(_, ino)| **ino == pair[1]);
             let (name, _) = named.expect("a walk goes from directory to entry");
@@ -154,10 +163,10 @@ impl<'a> Names<'a> {
             _ => EBUSY,
         };
         let (slot, found) = place.slot(nameless)?;
-        match self.disk.entries(found.ok_or(ENOENT)?) {
+        match self.is_empty(found.ok_or(ENOENT)?) {
             None => Err(ENOTDIR.into()),
-            Some(entries) if !entries.is_empty() => Err(ENOTEMPTY.into()),
-            Some(_) => Ok(Op::Unlink { slot: slot.clone() }),
+            Some(false) => Err(ENOTEMPTY.into()),
+            Some(true) => Ok(Op::Unlink { slot: slot.clone() }),
         }
     }
 
@@ -212,10 +221,10 @@ impl<'a> Names<'a> {
 
     /// A rename replaces a file by a file, and an empty directory by a directory.
     fn check_replaced(&self, moved: Ino, other: Ino) -> Result<(), Errno> {
-        match (self.is_dir(moved), self.disk.entries(other)) {
+        match (self.is_dir(moved), self.is_empty(other)) {
             (true, None) => Err(ENOTDIR),
             (false, Some(_)) => Err(EISDIR),
-            (true, Some(entries)) if !entries.is_empty() => Err(ENOTEMPTY),
+            (true, Some(false)) => Err(ENOTEMPTY),
             _ => Ok(()),
         }
     }

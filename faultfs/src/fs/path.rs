@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::disk::{Body, Disk};
 use crate::errno::{EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, Errno};
 use crate::op::{Ino, Slot};
+use crate::reads::Reads;
 
 /// Symbolic links that one walk may follow (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
@@ -114,7 +115,13 @@ impl Roots {
     /// # Errors
     ///
     /// The kernel's, or `InvalidInput` where the path leaves the root.
-    pub(crate) fn walk(&self, disk: &Disk, path: &Path, follow: Follow) -> io::Result<Place> {
+    pub(crate) fn walk(
+        &self,
+        disk: &Disk,
+        reads: Option<&Reads>,
+        path: &Path,
+        follow: Follow,
+    ) -> io::Result<Place> {
         let path = path.as_os_str().as_bytes();
         if path.contains(&0) {
             return Err(EINVAL.into());
@@ -125,7 +132,8 @@ impl Roots {
         if path.len() >= PATH_MAX {
             return Err(ENAMETOOLONG.into());
         }
-        let mut walk = Walk { disk, roots: self, dirs: vec![Ino::ROOT], links: 0, slash: false };
+        let dirs = vec![Ino::ROOT];
+        let mut walk = Walk { disk, reads, roots: self, dirs, links: 0, slash: false };
         let place = walk.run(path, follow)?;
         if place.slash && follow != Follow::Never {
             let found = place.ino()?;
@@ -139,6 +147,7 @@ impl Roots {
 
 struct Walk<'a> {
     disk: &'a Disk,
+    reads: Option<&'a Reads>,
     roots: &'a Roots,
     dirs: Vec<Ino>,
     links: u32,
@@ -175,6 +184,7 @@ impl Walk<'_> {
                         };
                     }
                     let slot = Slot::new(*self.dirs.last().expect("never empty"), name);
+                    self.reads.iter().for_each(|reads| reads.entry(slot.dir, name));
                     let found = self.disk.lookup(&slot);
                     let body = found.and_then(|ino| self.disk.get(ino)).map(|inode| &inode.body);
                     let follow_last = match follow {

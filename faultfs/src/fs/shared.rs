@@ -17,6 +17,7 @@ use crate::fault::Effect;
 use crate::injector::{Call, Injection, Injector};
 use crate::op::{Ino, Op};
 use crate::points::{self, Listening};
+use crate::reads::Reads;
 use crate::recorder::{OpId, Recorder};
 use crate::trace::{Outcome, Site, Trace};
 
@@ -40,6 +41,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) recorder: Recorder,
+    /// What is read of the disk at the start, where somebody wants to know.
+    pub(super) reads: Option<Reads>,
     /// Files that were made without a name and have had none yet: only these may get a first one.
     pub(super) unnamed: BTreeSet<Ino>,
     pub(super) capacity: Capacity,
@@ -71,6 +74,7 @@ impl Shared {
     pub(super) fn new(base: Disk, roots: Roots, folder: Option<Folder>) -> Arc<Shared> {
         let state = State {
             recorder: Recorder::new(base),
+            reads: None,
             unnamed: BTreeSet::new(),
             capacity: Capacity::UNLIMITED,
             freezer: Freezer::default(),
@@ -181,13 +185,20 @@ impl Shared {
 
     /// Names and inodes as they are.
     pub(super) fn names<'a>(&'a self, state: &'a State) -> Names<'a> {
-        Names { disk: state.recorder.live(), roots: &self.roots }
+        Names { disk: state.recorder.live(), roots: &self.roots, reads: state.reads.as_ref() }
     }
 }
 
 impl State {
     pub(super) fn disk(&self) -> &Disk {
         self.recorder.live()
+    }
+
+    /// Tells the record of reads, where there is one.
+    pub(super) fn reading(&self, read: impl FnOnce(&Reads)) {
+        if let Some(reads) = &self.reads {
+            read(reads);
+        }
     }
 
     /// A new open file description of `ino`. Where a sync has failed and nobody knows, it will be told
@@ -220,6 +231,10 @@ impl State {
     pub(super) fn end(&mut self, started: Started, outcome: Outcome) {
         if started.traces_taken == self.traces_taken {
             self.recorder.end(started.id, outcome);
+            let record = &self.recorder.trace().ops[started.id.index()];
+            if record.errno.is_none() {
+                self.reading(|reads| reads.done(&record.op));
+            }
         }
     }
 

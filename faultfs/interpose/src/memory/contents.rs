@@ -1,5 +1,6 @@
 //! Content: reading, writing, lengths, positions, copies.
 
+use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::{ptr, slice};
 
@@ -64,16 +65,23 @@ impl Mount {
     pub(super) fn len(&self, ino: Ino) -> u64 {
         match &self.inode(ino).body {
             _ if self.memfd(ino).is_some() => self.memfd(ino).map_or(0, |memfd| memfd.len()),
-            Body::File(content) => content.len(),
+            Body::File(content) => {
+                self.reads.len(ino);
+                content.len()
+            }
             Body::Symlink(target) => target.as_bytes().len() as u64,
-            Body::Dir(entries) => (entries.len() as u64 + 2) * 20,
+            Body::Dir(_) => (self.entries(ino).map_or(0, BTreeMap::len) as u64 + 2) * 20,
         }
     }
 
     fn get_bytes(&self, ino: Ino, into: &mut [u8], at: u64) -> usize {
         match (self.memfd(ino), self.disk.content(ino)) {
             (Some(memfd), _) => memfd.read_at(into, at),
-            (None, Some(content)) => content.read_at(into, at),
+            (None, Some(content)) => {
+                let count = content.read_at(into, at);
+                self.reads.file(ino, at, count as u64);
+                count
+            }
             (None, None) => 0,
         }
     }
@@ -81,14 +89,17 @@ impl Mount {
     fn put_bytes(&mut self, ino: Ino, from: &[u8], at: u64) {
         match self.memfd(ino) {
             Some(memfd) => memfd.write_at(from, at),
-            None => self.disk.write_at(ino, from, at),
+            None => {
+                self.reads.wrote(ino, at, from.len() as u64);
+                self.disk.write_at(ino, from, at);
+            }
         }
     }
 
     pub(super) fn set_len(&mut self, ino: Ino, len: u64) -> Outcome {
         match self.memfd(ino) {
             Some(memfd) => memfd.set_len(len),
-            None => self.disk.apply(&Op::SetLen { ino, len }),
+            None => self.apply(&Op::SetLen { ino, len }),
         }
         self.touch(ino, true);
         Ok(0)
@@ -220,7 +231,7 @@ impl Mount {
         match (mode, self.memfd(ino)) {
             (PUNCH, Some(memfd)) => memfd.punch(at as u64, len as u64),
             (PUNCH, None) => {
-                self.disk.apply(&Op::Zero { ino, offset: at as u64, len: len as u64 });
+                self.apply(&Op::Zero { ino, offset: at as u64, len: len as u64 });
             }
             (0, _) if end > self.len(ino) => return self.set_len(ino, end),
             _ => {}

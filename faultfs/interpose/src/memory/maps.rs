@@ -90,6 +90,7 @@ impl Mount {
             return Ok(());
         }
         let content = self.disk.content(ino).ok_or(ENODEV)?;
+        self.reads.mapped(ino);
         let memfd = Memfd::new()?;
         memfd.set_len(content.len());
         let mut chunk = vec![0; 64 << 10];

@@ -34,7 +34,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultfs::disk::Disk;
 use faultfs::folder::TIME_SECONDS;
-use faultfs::op::Ino;
+use faultfs::op::{Ino, Op};
+use faultfs::reads::Reads;
 
 use crate::door::DOOR;
 
@@ -132,6 +133,15 @@ impl Mounted {
         trap_all()
     }
 
+    /// What was read of the disk until now, once; what is read later is not told. `None` where
+    /// something was asked that cannot be served.
+    pub fn take_reads(&self) -> Option<Reads> {
+        let reads = hold()
+            .as_mut()
+            .map(|mount| std::mem::replace(&mut mount.reads, Reads::of(&mount.disk)));
+        reads.filter(|_| self.unserved().is_none())
+    }
+
     /// What was asked of this mount, or of its process, that cannot be served from memory: the first
     /// such thing. What was seen on the mount means nothing then.
     pub fn unserved(&self) -> Option<&'static str> {
@@ -207,6 +217,7 @@ fn change_time(folder: &Path) -> Option<(i64, i64)> {
 struct Mount {
     root: &'static Root,
     disk: Disk,
+    reads: Reads,
     inodes: Vec<Meta>,
     opens: Opens,
     umask: u32,
@@ -220,6 +231,7 @@ impl Mount {
     fn new(root: &'static Root, disk: Disk, generation: u64) -> Self {
         let mut mount = Self {
             root,
+            reads: Reads::of(&disk),
             disk,
             inodes: Vec::new(),
             opens: Opens::new(LEFT_TO.load(Relaxed)),
@@ -230,6 +242,12 @@ impl Mount {
         mount.meta(Ino::ROOT).links = 1;
         mount.count(Ino::ROOT);
         mount
+    }
+
+    /// Carries out an op.
+    fn apply(&mut self, op: &Op) {
+        self.reads.done(op);
+        self.disk.apply(op);
     }
 
     fn now(&mut self) -> i64 {

@@ -37,7 +37,7 @@ impl Mount {
 
     fn create(&mut self, slot: Slot, kind: Kind, mode: u32) -> Outcome {
         let (ino, dir) = (self.disk.fresh_ino(), slot.dir);
-        self.disk.apply(&Op::Create { slot, ino, kind, mode });
+        self.apply(&Op::Create { slot, ino, kind, mode });
         self.touch(dir, true);
         self.meta(ino).links = 1;
         self.meta(ino).parent = dir;
@@ -76,15 +76,15 @@ impl Mount {
         if self.is_dir(ino) {
             return Err(EPERM);
         }
+        let unnamed = self.links(ino) == 0;
         let meta = self.meta(ino);
-        let unnamed = matches!(from.from, From::Open(_)) && meta.links == 0;
-        if meta.unlinkable || meta.links == 0 && !unnamed {
+        if meta.unlinkable || unnamed && !matches!(from.from, From::Open(_)) {
             return Err(ENOENT);
         }
         meta.links += 1;
         self.touch(slot.dir, true);
         self.touch(ino, false);
-        self.disk.apply(&Op::Link { ino, slot });
+        self.apply(&Op::Link { ino, slot });
         Ok(0)
     }
 
@@ -111,8 +111,7 @@ impl Mount {
         };
         let ino = found.ino.ok_or(ENOENT)?;
         self.may_change(found.dir)?;
-        let entries = self.disk.entries(ino).ok_or(ENOTDIR)?;
-        if !entries.is_empty() {
+        if !self.entries(ino).ok_or(ENOTDIR)?.is_empty() {
             return Err(ENOTEMPTY);
         }
         self.remove(slot, ino);
@@ -121,7 +120,7 @@ impl Mount {
 
     fn remove(&mut self, slot: Slot, ino: Ino) {
         self.touch(slot.dir, true);
-        self.disk.apply(&Op::Unlink { slot });
+        self.apply(&Op::Unlink { slot });
         self.meta(ino).links -= 1;
         self.touch(ino, false);
     }
@@ -166,7 +165,7 @@ impl Mount {
         self.may_change(old.dir)?;
         self.may_change(new.dir)?;
         if let Some(replaced) = new.ino.filter(|_| !exchange) {
-            match (self.is_dir(moved), self.disk.entries(replaced)) {
+            match (self.is_dir(moved), self.entries(replaced)) {
                 (true, None) => return Err(ENOTDIR),
                 (false, Some(_)) => return Err(EISDIR),
                 (true, Some(entries)) if !entries.is_empty() => return Err(ENOTEMPTY),
@@ -180,7 +179,7 @@ impl Mount {
             self.meta(other).parent = old.dir;
             self.touch(other, false);
         }
-        self.disk.apply(&Op::Rename { from: source, to: target, exchange });
+        self.apply(&Op::Rename { from: source, to: target, exchange });
         self.touch(old.dir, true);
         self.touch(new.dir, true);
         self.touch(moved, false);
@@ -222,7 +221,7 @@ impl Mount {
         if self.is_symlink(ino) {
             return Err(libc::EOPNOTSUPP);
         }
-        self.disk.apply(&Op::SetMode { ino, mode: mode & 0o7777 });
+        self.apply(&Op::SetMode { ino, mode: mode & 0o7777 });
         self.touch(ino, false);
         Ok(0)
     }
@@ -245,7 +244,7 @@ impl Mount {
             return Err(EBADF);
         }
         let (dir, mut position) = (open.ino, open.position as usize);
-        let entries = self.disk.entries(dir).ok_or(ENOTDIR)?;
+        let entries = self.entries(dir).ok_or(ENOTDIR)?;
         if position == 0 {
             let above = self.inodes[dir.0 as usize].parent;
             let dots = [(Name::new("."), dir), (Name::new(".."), above)];

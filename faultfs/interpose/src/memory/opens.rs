@@ -4,9 +4,9 @@ use std::ffi::c_int;
 
 use faultfs::op::{Ino, Kind, Name, Op};
 use libc::{
-    EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENOENT, ENOTDIR, O_ACCMODE, O_APPEND,
-    O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY,
-    O_TMPFILE, O_TRUNC, O_WRONLY,
+    EBADF, EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENOENT, ENOTDIR, O_ACCMODE, O_APPEND, O_CLOEXEC,
+    O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_TMPFILE,
+    O_TRUNC, O_WRONLY,
 };
 
 use super::place::{From, Place, is_ours};
@@ -160,7 +160,7 @@ impl Mount {
             let slot = found.slot().ok_or(ENOENT)?;
             let (ino, mode) = (self.disk.fresh_ino(), mode & 0o7777 & !self.umask);
             self.touch(slot.dir, true);
-            self.disk.apply(&Op::Create { slot, ino, kind: Kind::File, mode });
+            self.apply(&Op::Create { slot, ino, kind: Kind::File, mode });
             self.meta(ino).links = 1;
             self.touch(ino, true);
             return self.opens.open(ino, flags);
@@ -209,7 +209,7 @@ impl Mount {
         }
         self.may_change(dir)?;
         let (ino, mode) = (self.disk.fresh_ino(), mode & 0o7777 & !self.umask);
-        self.disk.apply(&Op::CreateUnnamed { ino, mode });
+        self.apply(&Op::CreateUnnamed { ino, mode });
         self.meta(ino).unlinkable = flags & O_EXCL != 0;
         self.touch(ino, true);
         self.opens.open(ino, flags)
@@ -324,12 +324,7 @@ impl Mount {
             return Err(EINVAL);
         }
         let ino = self.at(place, flags & NO_FOLLOW == 0)?;
-        let bits = self.inode(ino).mode;
-        let (dir, want) = (self.is_dir(ino), want as u32);
-        // The superuser may all but execute what nobody may.
-        let privileged = want & 1 == 0 || dir || bits & 0o111 != 0;
-        let allowed = if self.is_privileged() { privileged } else { bits >> 6 & want == want };
-        if allowed { Ok(0) } else { Err(EACCES) }
+        self.may(ino, want as u32).map(|()| 0)
     }
 }
 

@@ -27,18 +27,19 @@ impl Mount {
             Body::Dir(_) => libc::S_IFDIR,
             Body::Symlink(_) => libc::S_IFLNK,
         };
-        let dirs = |entries: &std::collections::BTreeMap<_, Ino>| {
-            entries.values().filter(|ino| self.is_dir(**ino)).count() as u64
+        let dirs = || {
+            let entries = self.entries(ino).into_iter().flatten();
+            entries.filter(|(_, ino)| self.is_dir(**ino)).count() as u64
         };
         // SAFETY: all zeros are valid for it.
         let mut stat: libc::stat = unsafe { zeroed() };
         stat.st_dev = self.root.dev;
         stat.st_ino = self.number(ino);
-        stat.st_mode = kind | inode.mode;
+        stat.st_mode = kind | self.mode(ino);
         stat.st_nlink = match &inode.body {
             Body::Dir(_) if meta.links == 0 => 0,
-            Body::Dir(entries) => 2 + dirs(entries),
-            _ => meta.links.into(),
+            Body::Dir(_) => 2 + dirs(),
+            _ => self.links(ino).into(),
         };
         (stat.st_uid, stat.st_gid) = (self.root.uid, self.root.gid);
         stat.st_size = self.len(ino) as i64;

@@ -1,6 +1,7 @@
 //! Names and inodes: how a path is walked, and what is known of an inode besides the disk.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::c_int;
 
 use faultfs::disk::{Body, Inode};
@@ -86,6 +87,7 @@ impl Mount {
         let entries: Vec<(Name, Ino)> = entries.iter().map(|(n, i)| ((*n).clone(), **i)).collect();
         for (name, ino) in entries {
             if self.disk.get(ino).is_none() {
+                // Not the recovery's doing, and what nobody can see.
                 self.disk.apply(&Op::Unlink { slot: Slot { dir, name } });
                 continue;
             }
@@ -113,12 +115,31 @@ impl Mount {
 
     /// Whether we may do what the bits (4 read, 2 write, 1 search or execute) say.
     pub(super) fn may(&self, ino: Ino, want: u32) -> Result<(), c_int> {
-        let mode = self.inode(ino).mode;
-        let allowed = match self.is_privileged() {
-            true => want & 1 == 0 || mode & 0o111 != 0 || self.is_dir(ino),
-            false => mode >> 6 & want == want,
+        let anything = self.is_privileged() && (want & 1 == 0 || self.is_dir(ino));
+        let allowed = anything || {
+            let mode = self.mode(ino);
+            if self.is_privileged() { mode & 0o111 != 0 } else { mode >> 6 & want == want }
         };
         if allowed { Ok(()) } else { Err(EACCES) }
+    }
+
+    /// Permission bits, which are read by that.
+    pub(super) fn mode(&self, ino: Ino) -> u32 {
+        self.reads.mode(ino);
+        self.inode(ino).mode
+    }
+
+    /// The number of names, which is read by that.
+    pub(super) fn links(&self, ino: Ino) -> u32 {
+        self.reads.links(ino);
+        self.inodes[ino.0 as usize].links
+    }
+
+    /// The entries of a directory, all of which are read by that.
+    pub(super) fn entries(&self, ino: Ino) -> Option<&BTreeMap<Name, Ino>> {
+        let entries = self.disk.entries(ino)?;
+        self.reads.list(ino);
+        Some(entries)
     }
 
     /// Notes a change of an inode, and of its content where that is what changed.
@@ -189,7 +210,10 @@ impl Mount {
             b".." if at == Ino::ROOT => Err(ESCAPED),
             b".." => Ok(Some(self.inodes[at.0 as usize].parent)),
             _ if name.len() > NAME_MAX => Err(ENAMETOOLONG),
-            _ => Ok(entries.get(name).copied()),
+            _ => {
+                self.reads.entry(at, name);
+                Ok(entries.get(name).copied())
+            }
         }
     }
 
