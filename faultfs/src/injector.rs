@@ -1,19 +1,27 @@
 //! The one decision point that every door asks before an op.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use fastrand::Rng;
 use faultpoint::Listening;
 use serde::{Deserialize, Serialize};
 
+use crate::errno::{EIO, Errno};
 use crate::error::Error;
 use crate::fault::Fault;
+use crate::op::SECTOR;
 use crate::plan::{OpKind, Plan, Rule};
 use crate::points;
+
+/// How long a call that stalls waits before it fails: as long as Linux waits for a SCSI device by default
+/// (`/sys/block/*/device/timeout`).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call that an engine is about to make, as a door sees it.
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +32,34 @@ pub struct Call<'a> {
     pub path: &'a Path,
     /// The other path of a rename or link.
     pub other: Option<&'a Path>,
-    /// Where the data goes or comes from, in bytes from the start of the file, where that is known.
+    /// Where the data goes or comes from, in bytes from the start of the file, where that is known; the
+    /// present size for a change of size.
     pub offset: Option<u64>,
     /// How many bytes are to be read or written, or the size that is set; 0 for calls without one.
     pub len: u64,
+    /// What the door can do beyond carrying the call out.
+    pub reach: Reach,
+    /// True for an open that asks for write access.
+    pub writes: bool,
+}
+
+/// What a door can do beyond carrying a call out, or a part of it. A fault that needs more than that is
+/// not injected into the call, which the rule then does not count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Reach {
+    /// Nothing more.
+    Call,
+    /// It can read and write the same file anywhere.
+    File,
+    /// It also knows the file's earlier content, the other files and their names.
+    Filesystem,
 }
 
 impl<'a> Call<'a> {
     /// A call about one path that moves no data.
     pub fn new(kind: OpKind, path: &'a Path) -> Self {
-        Call { kind, path, other: None, offset: None, len: 0 }
+        let (offset, len, reach) = (None, 0, Reach::Call);
+        Call { kind, path, other: None, offset, len, reach, writes: false }
     }
 }
 
@@ -45,20 +71,24 @@ pub struct Seen {
     other: Option<PathBuf>,
     offset: Option<u64>,
     len: u64,
+    reach: Reach,
+    writes: bool,
 }
 
 impl Seen {
     /// The call.
     pub fn call(&self) -> Call<'_> {
         let other = self.other.as_deref();
-        Call { kind: self.kind, path: &self.path, other, offset: self.offset, len: self.len }
+        let Seen { kind, offset, len, reach, writes, .. } = *self;
+        Call { kind, path: &self.path, other, offset, len, reach, writes }
     }
 }
 
 impl From<&Call<'_>> for Seen {
     fn from(call: &Call<'_>) -> Seen {
-        let Call { kind, path, other, offset, len } = *call;
-        Seen { kind, path: path.into(), other: other.map(Path::to_path_buf), offset, len }
+        let Call { kind, path, other, offset, len, reach, writes } = *call;
+        let (path, other) = (path.into(), other.map(Path::to_path_buf));
+        Seen { kind, path, other, offset, len, reach, writes }
     }
 }
 
@@ -119,6 +149,10 @@ struct Shared {
     rules: Mutex<Vec<Armed>>,
     observes: AtomicBool,
     seen: Mutex<Vec<Seen>>,
+    /// Set once a rule has made more of the disk fail than one call.
+    fate: Mutex<Option<Fate>>,
+    /// Tells calls that stall that they may go on: how often the injector was disarmed.
+    disarmed: (Mutex<u64>, Condvar),
     /// Hears of the fail points that the engine passes, from the first arming on.
     listening: OnceLock<Listening>,
 }
@@ -138,6 +172,44 @@ struct Armed {
     on: bool,
     /// False until the fail point was passed after which it begins.
     begun: bool,
+    /// Sectors of a latent error that have been written since, by path.
+    healed: BTreeMap<PathBuf, Healed>,
+}
+
+/// Sectors that can be read again.
+struct Healed {
+    sectors: BTreeSet<u64>,
+    /// All from this one on.
+    from: u64,
+}
+
+/// What has become of the disk as a whole.
+struct Fate {
+    errno: Errno,
+    /// The rule that has brought it about.
+    rule: Arc<str>,
+    reach: FateReach,
+}
+
+/// What of the disk fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FateReach {
+    /// Everything.
+    All,
+    /// Everything, for good.
+    AllForGood,
+}
+
+impl Fate {
+    /// What an injected fault makes of the disk as a whole.
+    fn of(injection: &Injection) -> Option<Fate> {
+        let (errno, reach) = match injection.fault {
+            Fault::Vanish(errno) => (errno, FateReach::All),
+            Fault::Crash => (EIO, FateReach::AllForGood),
+            _ => return None,
+        };
+        Some(Fate { errno, rule: injection.rule.clone(), reach })
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -159,12 +231,13 @@ impl Armed {
             fired: 0,
             on: true,
             begun: rule.after_point().is_none(),
+            healed: BTreeMap::new(),
         }
     }
 
     /// Counts a call; true where it is one to fault.
     fn is_due(&mut self, call: &Call<'_>) -> bool {
-        if !self.on || !self.begun || !self.rule.matches(call) {
+        if !self.on || !self.begun || !self.rule.matches(call) || self.is_healed(call) {
             return false;
         }
         let own = self.rule.is_per_file().then(|| self.per_file.entry(call.path.into()));
@@ -177,6 +250,38 @@ impl Armed {
         *seen += 1;
         *due += u64::from(is_due);
         is_due
+    }
+
+    /// True for a read of sectors that were bad, and have all been written since.
+    fn is_healed(&self, call: &Call<'_>) -> bool {
+        let Fault::Latent { first, end, .. } = self.rule.fault() else { return false };
+        let (Some(healed), Some(offset)) = (self.healed.get(call.path), call.offset) else {
+            return false;
+        };
+        let read = offset.max(first / SECTOR * SECTOR)
+            ..offset.saturating_add(call.len).min(end.next_multiple_of(SECTOR));
+        let mut sectors = read.start / SECTOR..read.end.div_ceil(SECTOR);
+        sectors.all(|sector| sector >= healed.from || healed.sectors.contains(&sector))
+    }
+
+    /// A call that nothing goes wrong with: what it writes can be read again.
+    fn heal(&mut self, call: &Call<'_>) {
+        if !matches!(self.rule.fault(), Fault::Latent { .. }) {
+            return;
+        }
+        let path = if call.kind == OpKind::Rename { call.other } else { Some(call.path) };
+        let Some(path) = path else { return };
+        let new = || Healed { sectors: BTreeSet::new(), from: u64::MAX };
+        let healed = self.healed.entry(path.into()).or_insert_with(new);
+        match (call.kind, call.offset) {
+            (OpKind::Write, Some(offset)) => {
+                let end = offset.saturating_add(call.len) / SECTOR;
+                healed.sectors.extend(offset.div_ceil(SECTOR)..end);
+            }
+            (OpKind::SetLen, _) => healed.from = healed.from.min(call.len.div_ceil(SECTOR)),
+            (OpKind::Create | OpKind::Rename, _) => healed.from = 0,
+            _ => {}
+        }
     }
 
     /// A fail point was passed.
@@ -239,18 +344,25 @@ impl Injector {
 
     /// The calls since [`Injector::observe`], in order.
     pub fn seen(&self) -> Vec<Seen> {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.seen).clone()
     }
 
     fn observes(&self) -> bool {
         self.0.observes.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing goes wrong: the disk is healed. What the rules have done is still known.
+    /// From now on nothing goes wrong: the disk is healed, a device that was gone is back, what stalls goes
+    /// on. What the rules have done is still known. Power that was cut stays cut.
     pub fn disarm(&self) {
         let mut rules = self.rules();
         rules.iter_mut().for_each(|r| r.on = false);
-        self.0.armed.store(self.observes(), Ordering::Relaxed);
+        let mut fate = lock(&self.0.fate);
+        if fate.as_ref().is_some_and(|fate| fate.reach != FateReach::AllForGood) {
+            *fate = None;
+        }
+        self.0.armed.store(self.observes() || fate.is_some(), Ordering::Relaxed);
+        *lock(&self.0.disarmed.0) += 1;
+        self.0.disarmed.1.notify_all();
     }
 
     /// True where a rule may still fire, or calls are noted. One relaxed load, so that doors can ask before every call.
@@ -265,14 +377,45 @@ impl Injector {
             return None;
         }
         if self.observes() {
-            self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).push(call.into());
+            lock(&self.0.seen).push(call.into());
         }
+        let injection = self.fated().or_else(|| self.judge(call))?;
+        match injection.fault {
+            Fault::Delay(milliseconds) => thread::sleep(Duration::from_millis(milliseconds)),
+            Fault::Stall if !self.0.wait_for_disarm() => {
+                return Some(Injection { fault: Fault::Fail(EIO), ..injection });
+            }
+            _ => {}
+        }
+        Some(injection)
+    }
+
+    /// What goes wrong because of what has become of the disk as a whole.
+    fn fated(&self) -> Option<Injection> {
+        let fate = lock(&self.0.fate);
+        let Fate { errno, rule, .. } = fate.as_ref()?;
+        let (fault, rule) = (Fault::Fail(*errno), rule.clone());
+        Some(Injection { fault, rule, points: points::last() })
+    }
+
+    /// What the rules say of a call. Each counts it.
+    fn judge(&self, call: &Call<'_>) -> Option<Injection> {
+        let mut rules = self.rules();
         let mut decided = None;
-        for armed in self.rules().iter_mut() {
+        for armed in rules.iter_mut() {
             if armed.is_due(call) && decided.is_none() {
                 armed.fired += 1;
                 let (fault, rule) = (armed.rule.fault(), armed.text.clone());
                 decided = Some(Injection { fault, rule, points: points::last() });
+            }
+        }
+        match &decided {
+            None => rules.iter_mut().for_each(|rule| rule.heal(call)),
+            Some(injection) => {
+                let fate = Fate::of(injection);
+                if fate.is_some() {
+                    *lock(&self.0.fate) = fate;
+                }
             }
         }
         decided
@@ -318,11 +461,24 @@ impl Injector {
 }
 
 impl Shared {
+    /// Waits until the injector is disarmed; false where that takes too long.
+    fn wait_for_disarm(&self) -> bool {
+        let (count, disarmed) = &self.disarmed;
+        let count = lock(count);
+        let before = *count;
+        let waited = disarmed.wait_timeout_while(count, PATIENCE, |now| *now == before);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
     /// A thread that panicked while it held the lock left whole rules behind: counts are single
     /// stores.
     fn rules(&self) -> MutexGuard<'_, Vec<Armed>> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rules)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The plan that it follows.

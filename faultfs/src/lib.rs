@@ -106,6 +106,6 @@ pub use explore::explore;
 #[cfg(feature = "faults")]
 pub use fs::{FaultFile, FaultFs, FaultIter};
 #[cfg(feature = "faults")]
-pub use injector::{Call, Injection, Injector, Seen};
+pub use injector::{Call, Injection, Injector, Reach, Seen};
 #[cfg(feature = "faults")]
 pub use model::Profile;

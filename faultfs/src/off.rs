@@ -3,8 +3,6 @@
 //! `fs/file.rs` is the same in both builds. Here a gate has no state and a door no value, so that the way
 //! through them is no code at all.
 
-#[path = "fs/at.rs"]
-mod at;
 #[path = "fs/file.rs"]
 mod file;
 #[cfg(feature = "redb")]
@@ -43,6 +41,7 @@ impl Injector {
 mod door {
     use std::fmt::DebugStruct;
     use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     pub(super) use super::Injector;
@@ -72,9 +71,11 @@ mod door {
 
     #[rustfmt::skip]
     impl Door {
-        pub(super) fn read(&self, _: &mut impl Read, _: Option<u64>, _: &mut [u8]) -> io::Result<usize> { match *self {} }
+        pub(super) fn read(&self, _: &mut impl Read, _: &mut [u8]) -> io::Result<usize> { match *self {} }
+        pub(super) fn read_at(&self, _: &impl FileExt, _: u64, _: &mut [u8]) -> io::Result<usize> { match *self {} }
         pub(super) fn read_vectored(&self, _: &mut impl Read, _: &mut [IoSliceMut<'_>]) -> io::Result<usize> { match *self {} }
-        pub(super) fn write(&self, _: &mut impl Write, _: Option<u64>, _: &[u8]) -> io::Result<usize> { match *self {} }
+        pub(super) fn write(&self, _: &mut impl Write, _: &[u8]) -> io::Result<usize> { match *self {} }
+        pub(super) fn write_at(&self, _: &impl FileExt, _: u64, _: &[u8]) -> io::Result<usize> { match *self {} }
         pub(super) fn write_vectored(&self, _: &mut impl Write, _: &[IoSlice<'_>]) -> io::Result<usize> { match *self {} }
         pub(super) fn set_len(&self, _: &impl Storage, _: u64) -> io::Result<()> { match *self {} }
         pub(super) fn sync(&self, _: &impl Storage, _: SyncKind) -> io::Result<()> { match *self {} }

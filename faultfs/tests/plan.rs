@@ -33,6 +33,27 @@ fn word() -> impl Strategy<Value = String> {
         "torn",
         "lie",
         "flip",
+        "grow",
+        "both-names",
+        "lose",
+        "misdirect",
+        "to",
+        "of",
+        "garbage",
+        "stale",
+        "latent",
+        "delay",
+        "ms",
+        "stall",
+        "vanish",
+        "crash",
+        "last",
+        "hole",
+        "after",
+        "leaving",
+        "zeros",
+        "silently",
+        "units",
         "bytes",
         "sectors",
         "pages",
@@ -69,7 +90,9 @@ fn rule() -> impl Strategy<Value = String> {
     ];
     let fault = prop_oneof![
         select(vec!["EIO", "ENOSPC", "133"]).prop_map(|errno| format!("fail {errno}")),
-        Just("fail-after EDQUOT".to_owned()),
+        Just("vanish ENODEV".to_owned()),
+        any::<u32>().prop_map(|ms| format!("delay {ms} ms")),
+        select(vec!["stall", "crash"]).prop_map(str::to_owned),
     ];
     (op, pattern, when, fault)
         .prop_map(|(op, pattern, when, fault)| format!("{op} {pattern} {when} -> {fault}"))

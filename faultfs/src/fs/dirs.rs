@@ -14,7 +14,7 @@ use super::path::Follow;
 use super::power::Wants;
 use super::shared::Caller;
 use crate::disk::{Body, Disk};
-use crate::errno::{EINVAL, ENOTDIR};
+use crate::errno::{EINVAL, EIO, ENOTDIR};
 use crate::fault::Effect;
 use crate::injector::Call;
 use crate::op::{Ino, Kind, Name, Op};
@@ -235,10 +235,16 @@ impl FaultFs {
         };
         match effect {
             Effect::Nothing(errno) => errno.map_or(Ok(()), |errno| Err(errno.into())),
+            Effect::Crash => {
+                self.shared.lock().crash(Some(Op::SyncAll), caller);
+                self.shared.thawed.notify_all();
+                Err(EIO.into())
+            }
             Effect::Part { errno, .. } => {
                 self.shared.sync(Op::SyncAll, caller, Folder::sync_all)?;
                 errno.map_or(Ok(()), |errno| Err(errno.into()))
             }
+            _ => self.shared.sync(Op::SyncAll, caller, Folder::sync_all),
         }
     }
 }

@@ -3,15 +3,17 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::panic::{Location, RefUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::at::{Anywhere, At, Stream};
 use super::shared::Caller;
 use super::storage::Storage;
-use crate::errno::Errno;
-use crate::fault::{Effect, Fault};
-use crate::injector::{Call, Injection};
+use crate::errno::{EIO, Errno};
+use crate::fault::{Effect, Fault, Place};
+use crate::injector::{Call, Injection, Reach};
 // For `file.rs`, whose other door has types of its own.
 pub(super) use crate::injector::Injector;
 pub(super) use crate::op::SyncKind;
@@ -67,8 +69,11 @@ pub(super) struct Door {
     pub(super) waiting: super::poll::Waiting,
 }
 
+/// What goes wrong with a call, and where the call goes, where that is known.
+pub(super) type Decided = Option<(Fault, Option<u64>)>;
+
 /// What a recorded file knows about its own calls, and is told of their faults.
-pub(super) trait Witness: Send + Sync + RefUnwindSafe {
+pub(super) trait Witness: Anywhere + Send + Sync + RefUnwindSafe {
     /// The kind of a call: the sync of a directory is one of its own.
     fn kind(&self, kind: OpKind) -> OpKind;
 
@@ -79,17 +84,32 @@ pub(super) trait Witness: Send + Sync + RefUnwindSafe {
     fn injected(&self, call: &Call<'_>, injection: &Injection);
 
     /// A sync fails before its effect: what becomes of the file, and what the caller is told.
-    fn fail_sync(&self, fault: Fault, kind: SyncKind, caller: Caller) -> io::Result<()>;
+    fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()>;
+
+    /// Moves the cursor by what a call at the cursor has written elsewhere.
+    fn advance(&self, by: usize);
+
+    /// The power goes while this is under way.
+    fn crash(&self, doing: Doing<'_>, caller: Caller);
+}
+
+/// What is under way when the power goes.
+pub(super) enum Doing<'a> {
+    Write(u64, &'a [u8]),
+    SetLen(u64),
+    Sync(SyncKind),
+    /// Nothing that a crash could leave half done.
+    Nothing,
 }
 
 impl Door {
     /// The fault of a call, and where the call goes.
-    pub(super) fn decide(&self, kind: OpKind, at: Option<u64>, len: u64) -> Decided {
-        let (kind, offset) = match &self.witness {
-            Some(witness) => (witness.kind(kind), witness.offset(kind, at)),
-            None => (kind, at),
+    pub(super) fn decide(&self, kind: OpKind, at: Option<u64>, len: u64, reach: Reach) -> Decided {
+        let (kind, offset, reach) = match &self.witness {
+            Some(w) => (w.kind(kind), w.offset(kind, at), reach.max(w.reach())),
+            None => (kind, at, reach),
         };
-        let call = Call { offset, len, ..Call::new(kind, &self.path) };
+        let call = Call { offset, len, reach, ..Call::new(kind, &self.path) };
         let injection = self.injector.decide(&call)?;
         if let Some(witness) = &self.witness {
             witness.injected(&call, &injection);
@@ -97,24 +117,97 @@ impl Door {
         Some((injection.fault, offset))
     }
 
-    #[cold]
-    pub(super) fn read(
-        &self,
-        inner: &mut impl Read,
-        at: Option<u64>,
-        buf: &mut [u8],
-    ) -> io::Result<usize> {
-        read(self.decide(OpKind::Read, at, buf.len() as u64), inner, buf)
+    /// Where else this file can be read and written.
+    fn anywhere<'a>(&'a self, given: &'a dyn Anywhere) -> &'a dyn Anywhere {
+        match &self.witness {
+            Some(witness) => &**witness,
+            None => given,
+        }
+    }
+
+    /// The power goes.
+    #[track_caller]
+    fn crash<T>(&self, doing: Doing<'_>) -> io::Result<T> {
+        let caller = Location::caller();
+        if let Some(witness) = &self.witness {
+            witness.crash(doing, caller);
+        }
+        Err(EIO.into())
     }
 
     #[cold]
+    #[track_caller]
+    pub(super) fn read(&self, inner: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(inner, &Stream, None, buf)
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn read_at(
+        &self,
+        file: &impl FileExt,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        self.read_with(&mut At { file, offset }, &At { file, offset }, Some(offset), buf)
+    }
+
+    #[track_caller]
+    fn read_with(
+        &self,
+        inner: &mut impl Read,
+        given: &dyn Anywhere,
+        at: Option<u64>,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        let decided = self.decide(OpKind::Read, at, buf.len() as u64, given.reach());
+        self.carry_out_read(&decided, inner, given, buf)
+    }
+
+    /// Does what is left of a read.
+    #[track_caller]
+    pub(super) fn carry_out_read(
+        &self,
+        decided: &Decided,
+        inner: &mut impl Read,
+        given: &dyn Anywhere,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        let Some((fault, offset)) = decided else { return inner.read(buf) };
+        let offset = *offset;
+        let elsewhere = self.anywhere(given);
+        let (found, count) = match fault.effect(offset, buf.len()) {
+            Effect::Nothing(errno) => return answer(0, errno),
+            Effect::Crash => return self.crash(Doing::Nothing),
+            Effect::Part { len, errno } => {
+                let count = inner.read(&mut buf[..len])?;
+                fault.spoil(offset, &mut buf[..count]);
+                return answer(count, errno);
+            }
+            Effect::Elsewhere(place) => {
+                let count = inner.read(buf)?;
+                (elsewhere.peek(&place, &mut buf[..count])?, count)
+            }
+            Effect::Stale(since) => {
+                let count = inner.read(buf)?;
+                let offset = offset.expect("a file with a past knows where it is read");
+                (elsewhere.stale(since, offset, &mut buf[..count])?, count)
+            }
+            Effect::Pieces(_) | Effect::BothNames(_) => return inner.read(buf),
+        };
+        buf[found..count].fill(0);
+        Ok(count)
+    }
+
+    #[cold]
+    #[track_caller]
     pub(super) fn read_vectored(
         &self,
         inner: &mut impl Read,
         bufs: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
         let mut whole = vec![0; bufs.iter().map(|b| b.len()).sum()];
-        let count = self.read(inner, None, &mut whole)?;
+        let count = self.read(inner, &mut whole)?;
         let mut rest = &whole[..count];
         for buf in bufs {
             let len = rest.len().min(buf.len());
@@ -127,13 +220,69 @@ impl Door {
 
     #[cold]
     #[track_caller]
-    pub(super) fn write(
+    pub(super) fn write(&self, inner: &mut impl Write, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(inner, &Stream, None, buf)
+    }
+
+    #[cold]
+    #[track_caller]
+    pub(super) fn write_at(
+        &self,
+        file: &impl FileExt,
+        offset: u64,
+        buf: &[u8],
+    ) -> io::Result<usize> {
+        self.write_with(&mut At { file, offset }, &At { file, offset }, Some(offset), buf)
+    }
+
+    #[track_caller]
+    fn write_with(
         &self,
         inner: &mut impl Write,
+        given: &dyn Anywhere,
         at: Option<u64>,
         buf: &[u8],
     ) -> io::Result<usize> {
-        write(self.decide(OpKind::Write, at, buf.len() as u64), inner, buf)
+        let decided = self.decide(OpKind::Write, at, buf.len() as u64, given.reach());
+        self.carry_out_write(&decided, inner, given, at, buf)
+    }
+
+    /// Does what is left of a write.
+    #[track_caller]
+    pub(super) fn carry_out_write(
+        &self,
+        decided: &Decided,
+        inner: &mut impl Write,
+        given: &dyn Anywhere,
+        at: Option<u64>,
+        buf: &[u8],
+    ) -> io::Result<usize> {
+        let Some((fault, offset)) = decided else { return inner.write(buf) };
+        let offset = *offset;
+        let caller = Location::caller();
+        let errno = match fault.effect(offset, buf.len()) {
+            Effect::Nothing(errno) => return answer(buf.len(), errno),
+            Effect::Crash => {
+                return self.crash(offset.map_or(Doing::Nothing, |at| Doing::Write(at, buf)));
+            }
+            Effect::Part { len, errno: None } => return inner.write(&buf[..len]),
+            Effect::Part { len, errno: Some(errno) } => {
+                inner.write_all(&buf[..len])?;
+                return Err(errno.into());
+            }
+            Effect::Pieces(errno) => errno,
+            Effect::Elsewhere(place) => {
+                self.anywhere(given).poke(&place, buf, caller)?;
+                None
+            }
+            Effect::Stale(_) | Effect::BothNames(_) => return inner.write(buf),
+        };
+        let offset = offset.expect("a fault that writes elsewhere knows where it is");
+        put_pieces(fault, self.anywhere(given), offset, buf, caller)?;
+        if let (None, None, Some(witness)) = (errno, at, &self.witness) {
+            witness.advance(buf.len());
+        }
+        answer(buf.len(), errno)
     }
 
     #[cold]
@@ -144,29 +293,39 @@ impl Door {
         bufs: &[IoSlice<'_>],
     ) -> io::Result<usize> {
         let whole: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        self.write(inner, None, &whole)
+        self.write(inner, &whole)
     }
 
     #[cold]
     #[track_caller]
     pub(super) fn set_len(&self, inner: &impl Storage, len: u64) -> io::Result<()> {
-        match self.before(OpKind::SetLen, len) {
+        let size = inner.size().ok();
+        let Some((fault, _)) = self.decide(OpKind::SetLen, size, len, Reach::File) else {
+            return inner.set_len(len);
+        };
+        match fault.effect(size, usize::try_from(len).unwrap_or(usize::MAX)) {
             Effect::Nothing(errno) => answer((), errno),
-            Effect::Part { errno, .. } => answer(inner.set_len(len)?, errno),
+            Effect::Crash => self.crash(Doing::SetLen(len)),
+            Effect::Part { len: reached, errno } => {
+                answer(inner.set_len(len.min(reached as u64))?, errno)
+            }
+            _ => inner.set_len(len),
         }
     }
 
     #[cold]
     #[track_caller]
     pub(super) fn sync(&self, inner: &impl Storage, kind: SyncKind) -> io::Result<()> {
-        let fault = self.decide(OpKind::Sync, None, 0).map(|(fault, _)| fault);
-        let effect = fault.map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
-        let errno = match (effect, fault, &self.witness) {
-            (Effect::Part { errno, .. }, ..) => errno,
+        let fault = self.decide(OpKind::Sync, None, 0, Reach::Call).map(|(fault, _)| fault);
+        let effect = fault.as_ref().map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
+        let errno = match (effect, &fault, &self.witness) {
+            (Effect::Crash, ..) => return self.crash(Doing::Sync(kind)),
             (Effect::Nothing(Some(_)), Some(fault), Some(witness)) => {
                 return witness.fail_sync(fault, kind, Location::caller());
             }
             (Effect::Nothing(errno), ..) => return answer((), errno),
+            (Effect::Part { errno, .. }, ..) => errno,
+            _ => None,
         };
         match kind {
             SyncKind::All => inner.sync_all()?,
@@ -177,6 +336,7 @@ impl Door {
 
     /// A call that moves no data and is not recorded with its line.
     #[cold]
+    #[track_caller]
     pub(super) fn call<T>(
         &self,
         kind: OpKind,
@@ -184,49 +344,34 @@ impl Door {
     ) -> io::Result<T> {
         match self.before(kind, 0) {
             Effect::Nothing(Some(errno)) => Err(errno.into()),
-            // Only syncs lie, and they do not come here.
-            Effect::Nothing(None) => act(),
+            Effect::Crash => self.crash(Doing::Nothing),
             Effect::Part { errno, .. } => answer(act()?, errno),
+            _ => act(),
         }
     }
 
     /// What is left of a call that moves no data: all of it, or nothing.
     pub(super) fn before(&self, kind: OpKind, len: u64) -> Effect {
-        match self.decide(kind, None, len) {
-            Some((fault, offset)) => fault.effect(offset, 1),
-            None => Effect::WHOLE,
-        }
+        let decided = self.decide(kind, None, len, Reach::Call);
+        decided.map_or(Effect::WHOLE, |(fault, offset)| fault.effect(offset, 1))
     }
 }
 
-/// What goes wrong with a call, and where the call goes, where that is known.
-pub(super) type Decided = Option<(Fault, Option<u64>)>;
-
-/// Carries out a read of which `decided` is left.
-pub(super) fn read(decided: Decided, inner: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
-    let Some((fault, offset)) = decided else { return inner.read(buf) };
-    match fault.effect(offset, buf.len()) {
-        Effect::Nothing(errno) => answer(0, errno),
-        Effect::Part { len, errno } => {
-            let count = inner.read(&mut buf[..len])?;
-            fault.spoil(offset, &mut buf[..count]);
-            answer(count, errno)
-        }
+/// Writes what a fault leaves of a write.
+fn put_pieces(
+    fault: &Fault,
+    file: &dyn Anywhere,
+    offset: u64,
+    data: &[u8],
+    caller: Caller,
+) -> io::Result<()> {
+    let mut old = vec![0; data.len()];
+    // Of a file that cannot be read nothing is known: what does not arrive is taken for new.
+    let known = file.peek(&Place::at(offset), &mut old).unwrap_or(0);
+    for (at, piece) in fault.pieces(offset, data, &old[..known]) {
+        file.poke(&Place::at(at), &piece, caller)?;
     }
-}
-
-/// Carries out a write of which `decided` is left.
-#[track_caller]
-pub(super) fn write(decided: Decided, inner: &mut impl Write, buf: &[u8]) -> io::Result<usize> {
-    let Some((fault, offset)) = decided else { return inner.write(buf) };
-    match fault.effect(offset, buf.len()) {
-        Effect::Nothing(errno) => answer(buf.len(), errno),
-        Effect::Part { len, errno: None } => inner.write(&buf[..len]),
-        Effect::Part { len, errno: Some(errno) } => {
-            inner.write_all(&buf[..len])?;
-            Err(errno.into())
-        }
-    }
+    Ok(())
 }
 
 /// What the caller is told of a call that came to `done`.

@@ -5,7 +5,6 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::at::At;
 use super::door::{Gate, Injector, OpKind, SyncKind};
 use super::storage::Storage;
 
@@ -206,7 +205,7 @@ impl<F: Read> Read for FaultFile<F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.read(buf),
-            Some(door) => door.read(&mut self.inner, None, buf),
+            Some(door) => door.read(&mut self.inner, buf),
         }
     }
 
@@ -227,7 +226,7 @@ where
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => (&self.inner).read(buf),
-            Some(door) => door.read(&mut &self.inner, None, buf),
+            Some(door) => door.read(&mut &self.inner, buf),
         }
     }
 
@@ -246,7 +245,7 @@ impl<F: Write> Write for FaultFile<F> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.write(buf),
-            Some(door) => door.write(&mut self.inner, None, buf),
+            Some(door) => door.write(&mut self.inner, buf),
         }
     }
 
@@ -283,7 +282,7 @@ where
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => (&self.inner).write(buf),
-            Some(door) => door.write(&mut &self.inner, None, buf),
+            Some(door) => door.write(&mut &self.inner, buf),
         }
     }
 
@@ -343,7 +342,7 @@ impl<F: FileExt> FileExt for FaultFile<F> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.read_at(buf, offset),
-            Some(door) => door.read(&mut At { file: &self.inner, offset }, Some(offset), buf),
+            Some(door) => door.read_at(&self.inner, offset, buf),
         }
     }
 
@@ -352,7 +351,7 @@ impl<F: FileExt> FileExt for FaultFile<F> {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.write_at(buf, offset),
-            Some(door) => door.write(&mut At { file: &self.inner, offset }, Some(offset), buf),
+            Some(door) => door.write_at(&self.inner, offset, buf),
         }
     }
 

@@ -90,6 +90,14 @@ impl Folder {
         Ok(sys::renameat_with(&self.fd, self.below(from)?, &self.fd, self.below(to)?, flags)?)
     }
 
+    /// Gives a file the name `to` too, in place of what that stands for.
+    pub(super) fn leave_both_names(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.remove(to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => self.hard_link(from, to),
+        }
+    }
+
     pub(super) fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (self.below(from)?, self.below(to)?);
         Ok(sys::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)

@@ -6,22 +6,25 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::panic::Location;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::door::Witness;
+use super::at::Anywhere;
+use super::door::{Doing, Witness};
 use super::file::FaultFile;
 use super::folder::Stat;
 use super::metadata::Metadata;
 use super::options::OpenOptions;
+use super::path::Follow;
 use super::power::Wants;
 use super::shared::{Caller, OpenId, Shared, State, outcome};
 use super::storage::Storage;
-use super::writeback::on_device;
+use super::writeback::{before_last_write, on_device};
 use crate::disk::Content;
 use crate::errno::{EBADF, EINVAL, EISDIR, ENOSPC, Errno};
-use crate::fault::{Effect, Fault};
-use crate::injector::{Call, Injection};
+use crate::fault::{Effect, Fault, Place, Since};
+use crate::injector::{Call, Injection, Reach};
 use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
 use crate::plan::OpKind;
 use crate::reads::Reads;
@@ -257,12 +260,79 @@ impl Open {
     fn revert(&self, state: &mut State, caller: Caller) -> io::Result<()> {
         state.reading(Reads::everything);
         let device = on_device(state.recorder.trace(), self.ino);
-        // The handle that is synced need not be one that writes.
-        let real = self.real.as_ref().map(|real| {
+        state.restore(self.ino, &device.content, self.reopened()?.as_ref(), caller)
+    }
+
+    /// The file of a real folder, for writing anywhere: this handle need not be one that writes, and may be
+    /// one that appends.
+    fn reopened(&self) -> io::Result<Option<std::fs::File>> {
+        let open = |real: &std::fs::File| {
             let path = format!("/proc/self/fd/{}", real.as_raw_fd());
             std::fs::OpenOptions::new().write(true).open(path)
-        });
-        state.restore(self.ino, &device.content, real.transpose()?.as_ref(), caller)
+        };
+        self.real.as_ref().map(open).transpose()
+    }
+
+    /// The inode of a place, and its file on a real folder, for writing. `None`: there is none.
+    fn place(
+        &self,
+        state: &State,
+        place: &Place,
+    ) -> io::Result<Option<(Ino, Option<std::fs::File>)>> {
+        let Some(path) = place.file.as_deref() else {
+            return Ok(Some((self.ino, self.reopened()?)));
+        };
+        let path = Path::new(path);
+        let Ok((ino, _)) = self.shared.names(state).find(path, Follow::Always) else {
+            return Ok(None);
+        };
+        if state.disk().content(ino).is_none() {
+            return Ok(None);
+        }
+        let mut options = OpenOptions::new();
+        options.write(true);
+        let folder = self.shared.folder.as_ref();
+        let real = folder.map(|folder| folder.open_file(path, &options, None)).transpose()?;
+        Ok(Some((ino, real)))
+    }
+}
+
+impl Anywhere for Open {
+    fn reach(&self) -> Reach {
+        Reach::Filesystem
+    }
+
+    fn peek(&self, place: &Place, buf: &mut [u8]) -> io::Result<usize> {
+        let state = &*self.shared.enter(Wants::Look)?;
+        let found = self.place(state, place)?;
+        let content = found.and_then(|(ino, _)| state.disk().content(ino));
+        Ok(content.map_or(0, |content| content.read_at(buf, place.offset)))
+    }
+
+    fn poke(&self, place: &Place, data: &[u8], caller: Caller) -> io::Result<()> {
+        let state = &mut *self.shared.enter(Wants::Change)?;
+        let Some((ino, real)) = self.place(state, place)? else { return Ok(()) };
+        let offset = place.offset;
+        self.check_range(self.options.writes(), Some(offset), data.len())?;
+        if state.room_for(ino, offset, data.len() as u64) < data.len() as u64 {
+            return Err(ENOSPC.into());
+        }
+        let sync = self.options.sync;
+        let op = Op::Write { ino, offset, data: Bytes::new(data), direct: false, sync };
+        let started = state.start(caller, op);
+        let wrote = real.map_or(Ok(()), |real| real.write_all_at(data, offset));
+        state.end(started, outcome(&wrote));
+        wrote
+    }
+
+    fn stale(&self, since: Since, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let state = &*self.shared.enter(Wants::Look)?;
+        let trace = state.recorder.trace();
+        let content = match since {
+            Since::Sync => on_device(trace, self.ino).content,
+            Since::Write => before_last_write(trace, self.ino, offset, buf.len() as u64),
+        };
+        Ok(content.read_at(buf, offset))
     }
 }
 
@@ -288,7 +358,7 @@ impl Witness for Open {
         match kind {
             OpKind::Read => Some(at.unwrap_or_else(|| self.cursor())),
             OpKind::Write => self.write_offset(&self.shared.lock(), at).ok(),
-            _ => None,
+            _ => at,
         }
     }
 
@@ -296,10 +366,33 @@ impl Witness for Open {
         self.shared.lock().note(call, injection);
     }
 
-    fn fail_sync(&self, fault: Fault, kind: SyncKind, caller: Caller) -> io::Result<()> {
+    fn advance(&self, by: usize) {
+        let _state = self.shared.lock();
+        self.cursor.fetch_add(by as u64, Ordering::Relaxed);
+    }
+
+    fn crash(&self, doing: Doing<'_>, caller: Caller) {
+        let state = &mut *self.shared.lock();
+        let (ino, OpenOptions { direct, sync, .. }) = (self.ino, &self.options);
+        let (direct, sync) = (*direct, *sync);
+        let op = match doing {
+            Doing::Write(offset, data) if !data.is_empty() && self.options.writes() => {
+                Some(Op::Write { ino, offset, data: Bytes::new(data), direct, sync })
+            }
+            Doing::SetLen(len) if self.options.writes() && i64::try_from(len).is_ok() => {
+                Some(Op::SetLen { ino, len })
+            }
+            Doing::Sync(kind) => Some(Op::Sync { ino, kind }),
+            _ => None,
+        };
+        state.crash(op, caller);
+        self.shared.thawed.notify_all();
+    }
+
+    fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()> {
         let state = &mut *self.shared.lock();
         let op = Op::Sync { ino: self.ino, kind };
-        match fault {
+        match *fault {
             Fault::FailDirty(errno) => return Err(errno.into()),
             Fault::FailLate(errno) => {
                 state.note_failed(caller, op, errno);

@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::door::{Decided, Door, answer, read, write};
+use super::at::Stream;
+use super::door::{Decided, Door, answer};
+use crate::errno::EIO;
 use crate::fault::Effect;
+use crate::injector::Reach;
 use crate::plan::OpKind;
 
 /// What was decided of the read and of the write that are not ready yet.
@@ -30,9 +33,10 @@ pub(super) fn poll_read(
     let mut filled = 0;
     let outcome = judged(
         &door.waiting.read,
-        || door.decide(OpKind::Read, None, len),
+        || door.decide(OpKind::Read, None, len, Reach::Call),
         |decided| {
-            let outcome = read(decided, &mut polled, space).map(|count| filled = count);
+            let outcome = door.carry_out_read(decided, &mut polled, &Stream, space);
+            let outcome = outcome.map(|count| filled = count);
             if polled.pending { Poll::Pending } else { Poll::Ready(outcome) }
         },
     );
@@ -51,9 +55,9 @@ pub(super) fn poll_write(
     let len = buf.len() as u64;
     judged(
         &door.waiting.write,
-        || door.decide(OpKind::Write, None, len),
+        || door.decide(OpKind::Write, None, len, Reach::Call),
         |decided| {
-            let outcome = write(decided, &mut polled, buf);
+            let outcome = door.carry_out_write(decided, &mut polled, &Stream, None, buf);
             if polled.pending { Poll::Pending } else { Poll::Ready(outcome) }
         },
     )
@@ -68,7 +72,9 @@ pub(super) async fn call(
 ) -> io::Result<()> {
     match door.before(kind, len) {
         Effect::Nothing(errno) => answer((), errno),
+        Effect::Crash => Err(EIO.into()),
         Effect::Part { errno, .. } => answer(act.await?, errno),
+        _ => act.await,
     }
 }
 
@@ -76,11 +82,11 @@ pub(super) async fn call(
 fn judged<T>(
     waiting: &Mutex<Option<Decided>>,
     decide: impl FnOnce() -> Decided,
-    poll: impl FnOnce(Decided) -> Poll<T>,
+    poll: impl FnOnce(&Decided) -> Poll<T>,
 ) -> Poll<T> {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     let decided = waiting.take().unwrap_or_else(decide);
-    let outcome = poll(decided);
+    let outcome = poll(&decided);
     if outcome.is_pending() {
         *waiting = Some(decided);
     }

@@ -2,15 +2,12 @@
 
 use std::io;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::faultfs::FaultFs;
 use super::shared::{Shared, State};
 use crate::errno::EIO;
-
-/// How long a call waits for a frozen filesystem before it fails: as long as Linux waits for a SCSI
-/// device by default (`/sys/block/*/device/timeout`).
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::injector::PATIENCE;
 
 /// What a call wants of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

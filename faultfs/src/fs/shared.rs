@@ -12,9 +12,9 @@ use super::names::Names;
 use super::path::Roots;
 use super::power::{Freezer, Wants};
 use crate::disk::Disk;
-use crate::errno::{ENOSPC, Errno};
+use crate::errno::{EIO, ENOSPC, Errno};
 use crate::fault::Effect;
-use crate::injector::{Call, Injection, Injector};
+use crate::injector::{Call, Injection, Injector, Reach};
 use crate::op::{Ino, Op};
 use crate::points::{self, Listening};
 use crate::reads::Reads;
@@ -125,11 +125,28 @@ impl Shared {
             Err(e) if e.raw_os_error().is_none() => return Err(e),
             asked => asked,
         };
+        // Half a rename is one of a regular file.
+        let halves = match &asked {
+            Ok(Some(Op::Rename { from, .. })) => {
+                state.disk().lookup(from).is_some_and(|ino| state.disk().content(ino).is_some())
+            }
+            _ => false,
+        };
+        let reach = if halves { Reach::Filesystem } else { Reach::File };
+        let call = &Call { reach, ..*call };
         let then = match self.judge(state, call, caller, || asked.as_ref().ok()?.clone()) {
             Effect::Nothing(Some(errno)) => return Err(errno.into()),
-            // Only syncs lie, and they do not come here.
-            Effect::Nothing(None) => None,
+            Effect::Crash => {
+                state.crash(asked.ok().flatten(), caller);
+                self.thawed.notify_all();
+                return Err(EIO.into());
+            }
+            Effect::BothNames(errno) => {
+                self.leave_both_names(state, call, caller, asked?)?;
+                return Err(errno.into());
+            }
             Effect::Part { errno, .. } => errno,
+            _ => None,
         };
         if let Ok(Some(op)) = &asked
             && state.is_out_of_inodes(op)
@@ -151,6 +168,25 @@ impl Shared {
             Some(errno) => done.and(Err(errno.into())),
             None => done,
         }
+    }
+
+    /// Half of a rename: the new name stands for the file too, in place of what it stood for.
+    fn leave_both_names(
+        &self,
+        state: &mut State,
+        call: &Call<'_>,
+        caller: Caller,
+        asked: Option<Op>,
+    ) -> io::Result<()> {
+        let Some(Op::Rename { from, to, .. }) = asked else { return Ok(()) };
+        let ino = state.disk().lookup(&from).expect("a rename has a source");
+        let started = state.start(caller, Op::Link { ino, slot: to });
+        let done = match (&self.folder, call.other) {
+            (Some(folder), Some(other)) => folder.leave_both_names(call.path, other),
+            _ => Ok(()),
+        };
+        state.end(started, outcome(&done));
+        done
     }
 
     /// Asks the injector what becomes of a call. `op` is what the call would be, for the record.
@@ -249,8 +285,21 @@ impl State {
         self.recorder.injected(call.to_string(), &*injection.rule, injection.points.clone());
     }
 
+    /// The power goes while `op` is under way.
+    pub(super) fn crash(&mut self, op: Option<Op>, caller: Caller) {
+        if !self.recorder.is_cut() {
+            if let Some(op) = op {
+                self.start(caller, op);
+            }
+            self.recorder.cut();
+        }
+    }
+
     /// An op that failed and changed nothing, for the record.
     pub(super) fn note_failed(&mut self, caller: Caller, op: Op, errno: Errno) {
+        if self.recorder.is_cut() {
+            return;
+        }
         let started = self.start(caller, op);
         self.end(started, Outcome::Failed(errno.raw()));
     }

@@ -56,6 +56,30 @@ pub(super) fn on_device(trace: &Trace, ino: Ino) -> OnDevice {
     follower.device
 }
 
+/// What `ino` held before the last write that touched `len` bytes at `offset`; what it holds, where there
+/// was none.
+pub(super) fn before_last_write(trace: &Trace, ino: Ino, offset: u64, len: u64) -> Content {
+    let mut live = trace.base.content(ino).cloned().unwrap_or_default();
+    let mut before = None;
+    for (stamp, index) in stamps(trace, ino) {
+        let record = &trace.ops[index];
+        if record.errno.is_some() || record.end != Some(stamp) {
+            continue;
+        }
+        match &record.op {
+            Op::Write { offset: at, data, .. } => {
+                if *at < offset.saturating_add(len) && at + data.len() as u64 > offset {
+                    before = Some(live.clone());
+                }
+                live.write_at(data, *at);
+            }
+            Op::SetLen { len, .. } => live.set_len(*len),
+            _ => {}
+        }
+    }
+    before.unwrap_or(live)
+}
+
 /// When something happened to `ino`: the ends of changes, both ends of syncs. In order.
 fn stamps(trace: &Trace, ino: Ino) -> BTreeMap<Stamp, usize> {
     let mut stamps = BTreeMap::new();

@@ -2,10 +2,11 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::rule::{OpKind, Pattern, Ratio, Rule};
 use crate::errno::Errno;
-use crate::fault::{Fault, Part};
+use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, Torn};
 
 /// Where a rule starts: the kind of op that it is about.
 ///
@@ -33,6 +34,18 @@ use crate::fault::{Fault, Part};
 ///
 /// ```compile_fail,E0599
 /// faultfs::plan::on::write().lie();
+/// ```
+///
+/// What changes nothing cannot fail after its effect:
+///
+/// ```compile_fail,E0599
+/// faultfs::plan::on::read().fail_after(faultfs::errno::EIO);
+/// ```
+///
+/// and only a rename can leave two names, not an exchange:
+///
+/// ```compile_fail,E0599
+/// faultfs::plan::on::exchange().both_names(faultfs::errno::EIO);
 /// ```
 pub mod on {
     use super::{OpKind, When};
@@ -167,9 +180,38 @@ impl<O> When<O> {
         self.rule(Fault::Fail(errno))
     }
 
-    /// The op is carried out in full; the caller is told that it failed with `errno`.
-    pub fn fail_after(self, errno: Errno) -> Rule {
-        self.rule(Fault::FailAfter(errno))
+    /// The op takes `duration` longer, in whole milliseconds. On paths of a [`FaultFs`] others wait too, as
+    /// for a journal that is stuck. What comes of it depends on a clock: see [`Rule::is_clock_based`].
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    pub fn delay(self, duration: Duration) -> Rule {
+        self.rule(Fault::Delay(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The op does not come back until [`Injector::disarm`]; after 30 seconds it fails with `EIO`. What
+    /// comes of it depends on a clock: see [`Rule::is_clock_based`].
+    ///
+    /// [`Injector::disarm`]: crate::Injector::disarm
+    pub fn stall(self) -> Rule {
+        self.rule(Fault::Stall)
+    }
+
+    /// The device goes away: this op and all that follow, of whatever kind and path, fail with `errno`
+    /// until [`Injector::disarm`]. The rule itself is due once at most.
+    ///
+    /// [`Injector::disarm`]: crate::Injector::disarm
+    pub fn vanish(self, errno: Errno) -> Rule {
+        self.rule(Fault::Vanish(errno))
+    }
+
+    /// The power goes at this op, for good: it fails with `EIO`, and so does every later one. On a
+    /// [`FaultFs`] the op may have happened in part, and nothing that comes later is recorded, marks
+    /// neither: see [`FaultFs::cut_power`].
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    /// [`FaultFs::cut_power`]: crate::FaultFs::cut_power
+    pub fn crash(self) -> Rule {
+        self.rule(Fault::Crash)
     }
 
     fn rule(self, fault: Fault) -> Rule {
@@ -209,6 +251,102 @@ impl When<on::Read> {
     }
 }
 
+impl When<on::Read> {
+    /// These bytes of the file are read as others, drawn from `seed` and the place of each; the file
+    /// itself keeps them. Where the offset is known, as for [`flip`](Self::flip).
+    ///
+    /// # Panics
+    ///
+    /// Where the range is empty.
+    #[track_caller]
+    pub fn garbage(self, bytes: Range<u64>, seed: u64) -> Rule {
+        let (first, end) = not_empty(bytes);
+        self.rule(Fault::Garbage { first, end, seed })
+    }
+
+    /// The read finds what the file held earlier: before the last write that touched what is read, or at
+    /// the last sync. Only files of a [`FaultFs`] know; a recording that starts anew forgets.
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    pub fn stale(self, since: Since) -> Rule {
+        self.rule(Fault::Stale(since))
+    }
+
+    /// The sectors of 512 bytes that these bytes touch cannot be read: whatever touches one of them fails
+    /// with `errno`, until it has been written again as a whole, or the file was made anew or cut there.
+    /// Where the offset is known, as for [`flip`](Self::flip). A write that something else goes wrong
+    /// with heals nothing.
+    ///
+    /// # Panics
+    ///
+    /// Where the range is empty.
+    #[track_caller]
+    pub fn latent(self, bytes: Range<u64>, errno: Errno) -> Rule {
+        let (first, end) = not_empty(bytes);
+        self.rule(Fault::Latent { first, end, errno })
+    }
+}
+
+#[track_caller]
+fn not_empty(bytes: Range<u64>) -> (u64, u64) {
+    assert!(bytes.start < bytes.end, "the range {bytes:?} is empty");
+    (bytes.start, bytes.end)
+}
+
+macro_rules! misdirected {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// The data goes to another place, or comes from there, and the caller is not told. Written data
+            /// leaves what stood in its own place; a file that was to grow grows by zeros. Another file must
+            /// be one of the same [`FaultFs`]; the same file must be one of it, or the call positional.
+            ///
+            /// [`FaultFs`]: crate::FaultFs
+            pub fn misdirect(self, place: Place) -> Rule {
+                self.rule(Fault::Misdirect(place))
+            }
+        }
+    )*};
+}
+
+misdirected!(Read Write);
+
+macro_rules! changes {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// The op is carried out in full; the caller is told that it failed with `errno`. Kernels do so
+            /// where the answer is lost (nfs(5), `soft`), and where the op is done before its sync fails
+            /// (`O_SYNC`, `dirsync`).
+            pub fn fail_after(self, errno: Errno) -> Rule {
+                self.rule(Fault::FailAfter(errno))
+            }
+        }
+    )*};
+}
+
+changes! {
+    Create Write Sync SyncDir SyncAll SetLen SetMode Rename Exchange Remove RemoveDir Link Symlink CreateDir
+}
+
+impl When<on::SetLen> {
+    /// The file grows by a part of what was asked, then the caller is told of `errno`: as `fallocate` does
+    /// that runs out of room (fs/ext4/extents.c, `ext4_alloc_file_blocks`). Calls by which it would not grow
+    /// as far are not counted. A file that shrinks does so at once: there is only before and after.
+    pub fn grow(self, by: Part, errno: Errno) -> Rule {
+        self.rule(Fault::Grow { by, errno })
+    }
+}
+
+impl When<on::Rename> {
+    /// The file has its new name, where it replaces what had it, and keeps its old one; the caller is told
+    /// of `errno`. Filesystems that make the new entry before they delete the old one leave that behind
+    /// (fs/ext4/namei.c, `ext4_rename_delete`, which only warns). Regular files of a [`FaultFs`] only.
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    pub fn both_names(self, errno: Errno) -> Rule {
+        self.rule(Fault::BothNames(errno))
+    }
+}
+
 macro_rules! at_offsets {
     ($($kind:ident)*) => {$(
         impl When<on::$kind> {
@@ -222,8 +360,7 @@ macro_rules! at_offsets {
             /// [`FaultFs`]: crate::FaultFs
             #[track_caller]
             pub fn at(mut self, bytes: Range<u64>) -> Self {
-                assert!(bytes.start < bytes.end, "the range {bytes:?} is empty");
-                self.rule.at = Some((bytes.start, bytes.end));
+                self.rule.at = Some(not_empty(bytes));
                 self
             }
         }
@@ -291,9 +428,29 @@ impl When<on::Write> {
         self.short_rule(bytes)
     }
 
-    /// The part `keep` of the write reaches the file, then the write fails with `errno`. Writes that
-    /// are no longer than the part are not counted.
-    pub fn torn(self, keep: Part, errno: Errno) -> Rule {
-        self.rule(Fault::Torn { keep, errno })
+    /// The part `keep` of the write reaches the file, then the write fails with `errno`. Writes of which
+    /// all would arrive are not counted.
+    ///
+    /// Anything but the first bytes needs a place: a file of a [`FaultFs`], or a positional call.
+    ///
+    /// [`FaultFs`]: crate::FaultFs
+    pub fn torn(self, keep: impl Into<Keep>, errno: Errno) -> Rule {
+        self.torn_leaving(keep, Leaves::Old, errno)
+    }
+
+    /// As [`torn`](Self::torn), and where the write did not arrive stands something else than before.
+    pub fn torn_leaving(self, keep: impl Into<Keep>, leaves: Leaves, errno: Errno) -> Rule {
+        self.rule(Fault::Torn(Torn { keep: keep.into(), leaves, errno: Some(errno) }))
+    }
+
+    /// The part `keep` of the write reaches the file, and the caller is told that all of it did.
+    pub fn torn_silently(self, keep: impl Into<Keep>, leaves: Leaves) -> Rule {
+        self.rule(Fault::Torn(Torn { keep: keep.into(), leaves, errno: None }))
+    }
+
+    /// Nothing of the write reaches the file, and the caller is told that all of it did: a phantom write. A
+    /// file that was to grow grows, by zeros: its size is kept elsewhere.
+    pub fn lose(self) -> Rule {
+        self.rule(Fault::Torn(Torn::LOST))
     }
 }

@@ -56,6 +56,15 @@ op_kinds! {
     ReadDir "read-dir" "Listing a directory."
 }
 
+impl OpKind {
+    /// True where an op of the kind can change something, or make a change durable: only such ops can fail
+    /// after their effect.
+    pub fn is_change(self) -> bool {
+        use OpKind::*;
+        !matches!(self, Open | Read | Metadata | ReadLink | ReadDir)
+    }
+}
+
 impl fmt::Display for OpKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
@@ -112,7 +121,7 @@ impl Rule {
 
     /// What the rule does.
     pub fn fault(&self) -> Fault {
-        self.fault
+        self.fault.clone()
     }
 
     /// The kind of op that it matches; `None` for any.
@@ -135,9 +144,11 @@ impl Rule {
     /// ```
     pub fn is_hostile(&self) -> bool {
         let Some(errno) = self.fault.errno() else { return false };
-        let possible = match self.op {
-            Some(op) => op.can_fail_with(errno),
-            None => OpKind::ALL.iter().all(|op| op.can_fail_with(errno)),
+        let possible = match (self.op, &self.fault) {
+            (None, _) | (_, Fault::Vanish(_)) => {
+                OpKind::ALL.iter().all(|op| op.can_fail_with(errno))
+            }
+            (Some(op), _) => op.can_fail_with(errno),
         };
         !possible || (errno == EINTR && self.take.is_none())
     }
@@ -145,6 +156,11 @@ impl Rule {
     /// The fail point after whose first pass the rule begins to count; `None`: at once.
     pub fn after_point(&self) -> Option<&str> {
         self.after.as_deref()
+    }
+
+    /// True where time passes: what comes of the rule depends on a clock, so it decides no verdict by itself.
+    pub fn is_clock_based(&self) -> bool {
+        self.fault.is_clock_based()
     }
 
     /// True where each path has counts of its own.
@@ -166,7 +182,7 @@ impl Rule {
     pub(crate) fn matches(&self, call: &Call<'_>) -> bool {
         let mut paths = [Some(call.path), call.other].into_iter().flatten();
         self.op.is_none_or(|op| op == call.kind)
-            && self.fault.changes(call.offset, call.len)
+            && self.fault.changes(call)
             && self.is_in_range(call)
             && paths.any(|path| self.path.matches(path))
     }

@@ -7,7 +7,13 @@
 //!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
 //!       | "fail-dirty" errno | "fail-revert" errno | "fail-late" errno
-//!       | "torn" count ("bytes" | "sectors" | "pages") errno | "lie" | "flip" bit
+//!       | "torn" keep [ "leaving" ( "zeros" | "garbage" seed ) ] ( errno | "silently" ) | "lose"
+//!       | "grow" part errno | "both-names" errno | "misdirect" "to" offset [ "of" file ]
+//!       | "lie" | "flip" bit | "garbage" first ".." end "seed" number | "stale" ( "write" | "sync" )
+//!       | "latent" first ".." end errno
+//!       | "delay" milliseconds "ms" | "stall" | "vanish" errno | "crash"
+//! keep  = [ "last" ] part | "hole" part "after" count
+//! part  = count ( "bytes" | "sectors" | "pages" | "units" "of" bytes )
 //! ```
 //!
 //! `op` is a word of [`OpKind`] or `any`. A pattern or name with blanks, quotes or `;` is put in quotes as
@@ -21,7 +27,7 @@ use super::rule::{OpKind, Pattern, Ratio, Rule};
 use super::words::{Word, WordKind, Words, is_plain};
 use crate::errno::Errno;
 use crate::error::{Error, closest};
-use crate::fault::{Fault, Part};
+use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, Torn};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,19 +86,35 @@ impl fmt::Display for Fault {
             Fault::FailRevert(errno) => write!(f, "fail-revert {errno}"),
             Fault::FailLate(errno) => write!(f, "fail-late {errno}"),
             Fault::Short(bytes) => write!(f, "short {bytes}"),
-            Fault::Torn { keep, errno } => write!(f, "torn {keep} {errno}"),
+            Fault::Torn(torn) => write!(f, "{torn}"),
+            Fault::Grow { by, errno } => write!(f, "grow {by} {errno}"),
+            Fault::BothNames(errno) => write!(f, "both-names {errno}"),
+            Fault::Misdirect(Place { file: None, offset }) => write!(f, "misdirect to {offset}"),
+            Fault::Misdirect(Place { file: Some(file), offset }) => {
+                write!(f, "misdirect to {offset} of {}", Quoted(file))
+            }
             Fault::Lie => f.write_str("lie"),
             Fault::Flip(bit) => write!(f, "flip {bit}"),
+            Fault::Garbage { first, end, seed } => write!(f, "garbage {first}..{end} seed {seed}"),
+            Fault::Stale(Since::Write) => f.write_str("stale write"),
+            Fault::Stale(Since::Sync) => f.write_str("stale sync"),
+            Fault::Latent { first, end, errno } => write!(f, "latent {first}..{end} {errno}"),
+            Fault::Delay(milliseconds) => write!(f, "delay {milliseconds} ms"),
+            Fault::Stall => f.write_str("stall"),
+            Fault::Vanish(errno) => write!(f, "vanish {errno}"),
+            Fault::Crash => f.write_str("crash"),
         }
     }
 }
 
-impl fmt::Display for Part {
+/// A word, in quotes where it could be read as something else.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Part::Bytes(count) => write!(f, "{count} bytes"),
-            Part::Sectors(count) => write!(f, "{count} sectors"),
-            Part::Pages(count) => write!(f, "{count} pages"),
+        match is_plain(self.0) {
+            true => f.write_str(self.0),
+            false => write!(f, "{:?}", self.0),
         }
     }
 }
@@ -130,16 +152,18 @@ impl FromStr for Rule {
 const ANY: &str = "any";
 
 /// The faults that a kind of op can suffer, as words.
-fn menu(op: Option<OpKind>) -> &'static [&'static str] {
-    match op {
-        Some(OpKind::Read) => &["fail", "fail-after", "short", "flip"],
-        Some(OpKind::Write) => &["fail", "fail-after", "short", "torn"],
-        Some(OpKind::Sync) => {
-            &["fail", "fail-after", "fail-dirty", "fail-revert", "fail-late", "lie"]
-        }
-        Some(OpKind::SyncDir | OpKind::SyncAll) => &["fail", "fail-after", "lie"],
-        _ => &["fail", "fail-after"],
-    }
+fn menu(op: Option<OpKind>) -> Vec<&'static str> {
+    let own: &[&str] = match op {
+        Some(OpKind::Read) => &["short", "flip", "garbage", "stale", "latent", "misdirect"],
+        Some(OpKind::Write) => &["short", "torn", "lose", "misdirect"],
+        Some(OpKind::Sync) => &["fail-dirty", "fail-revert", "fail-late", "lie"],
+        Some(OpKind::SyncDir | OpKind::SyncAll) => &["lie"],
+        Some(OpKind::SetLen) => &["grow"],
+        Some(OpKind::Rename) => &["both-names"],
+        _ => &[],
+    };
+    let after: &[&str] = if op.is_some_and(OpKind::is_change) { &["fail-after"] } else { &[] };
+    [&["fail"], after, own, &["delay", "stall", "vanish", "crash"]].concat()
 }
 
 fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
@@ -302,8 +326,97 @@ fn fault(words: &mut Words<'_>, op: Option<OpKind>) -> Result<Fault, Error> {
         "short" => Fault::Short(number(words, 1)?),
         "lie" => Fault::Lie,
         "flip" => Fault::Flip(number(words, 0)?),
-        _ => Fault::Torn { keep: part(words)?, errno: errno(words)? },
+        "grow" => Fault::Grow { by: part(words)?, errno: errno(words)? },
+        "both-names" => Fault::BothNames(errno(words)?),
+        "lose" => Fault::Torn(Torn::LOST),
+        "misdirect" => Fault::Misdirect(place(words)?),
+        "garbage" => {
+            let (first, end) = range(words)?;
+            expect(words, "seed")?;
+            Fault::Garbage { first, end, seed: number(words, 0)? }
+        }
+        "stale" => Fault::Stale(choice(words, &[("write", Since::Write), ("sync", Since::Sync)])?),
+        "latent" => {
+            let (first, end) = range(words)?;
+            Fault::Latent { first, end, errno: errno(words)? }
+        }
+        "delay" => {
+            let milliseconds = number(words, 0)?;
+            expect(words, "ms")?;
+            Fault::Delay(milliseconds)
+        }
+        "stall" => Fault::Stall,
+        "vanish" => Fault::Vanish(errno(words)?),
+        "crash" => Fault::Crash,
+        _ => Fault::Torn(torn(words)?),
     })
+}
+
+fn torn(words: &mut Words<'_>) -> Result<Torn, Error> {
+    let keep = match &*words.peek()?.text {
+        "last" => {
+            words.next()?;
+            Keep::Last(part(words)?)
+        }
+        "hole" => {
+            words.next()?;
+            let missing = part(words)?;
+            expect(words, "after")?;
+            Keep::Hole { missing, after: number(words, 0)? }
+        }
+        _ => Keep::First(part(words)?),
+    };
+    let leaves = match accept(words, "leaving")? {
+        false => Leaves::Old,
+        true => {
+            match choice(words, &[("zeros", Leaves::Zeros), ("garbage", Leaves::Garbage(0))])? {
+                Leaves::Garbage(_) => Leaves::Garbage(number(words, 0)?),
+                zeros => zeros,
+            }
+        }
+    };
+    let errno = if accept(words, "silently")? { None } else { Some(errno(words)?) };
+    Ok(Torn { keep, leaves, errno })
+}
+
+fn place(words: &mut Words<'_>) -> Result<Place, Error> {
+    expect(words, "to")?;
+    let offset = number(words, 0)?;
+    if !accept(words, "of")? {
+        return Ok(Place::at(offset));
+    }
+    let file = words.next()?;
+    match file.kind {
+        WordKind::Plain | WordKind::Quoted => Ok(Place::in_file(file.text, offset)),
+        _ => words.fail(&file, format!("{}; write the path of the file", file.unexpected())),
+    }
+}
+
+/// Takes the next word if it is `expected`.
+fn accept(words: &mut Words<'_>, expected: &str) -> Result<bool, Error> {
+    let word = words.peek()?;
+    let found = word.kind == WordKind::Plain && word.text == expected;
+    if found {
+        words.next()?;
+    }
+    Ok(found)
+}
+
+fn expect(words: &mut Words<'_>, expected: &str) -> Result<(), Error> {
+    choice(words, &[(expected, ())])
+}
+
+/// One of a few words, and what it stands for.
+fn choice<T: Copy>(words: &mut Words<'_>, choices: &[(&str, T)]) -> Result<T, Error> {
+    let word = words.next()?;
+    let found = choices.iter().find(|(text, _)| *text == word.text);
+    match found {
+        Some((_, value)) if word.kind == WordKind::Plain => Ok(*value),
+        _ => {
+            let known: Vec<String> = choices.iter().map(|(text, _)| format!("`{text}`")).collect();
+            words.fail(&word, format!("{}; write {}", word.unexpected(), known.join(" or ")))
+        }
+    }
 }
 
 fn part(words: &mut Words<'_>) -> Result<Part, Error> {
@@ -313,8 +426,13 @@ fn part(words: &mut Words<'_>) -> Result<Part, Error> {
         "bytes" => Ok(Part::Bytes(count)),
         "sectors" => Ok(Part::Sectors(count)),
         "pages" => Ok(Part::Pages(count)),
+        "units" => {
+            expect(words, "of")?;
+            Ok(Part::Units { count, size: number(words, 1)? })
+        }
         _ => {
-            words.fail(&unit, format!("{}; write `bytes`, `sectors` or `pages`", unit.unexpected()))
+            let mend = "write `bytes`, `sectors`, `pages` or `units of N`";
+            words.fail(&unit, format!("{}; {mend}", unit.unexpected()))
         }
     }
 }
@@ -343,6 +461,7 @@ mod tests {
     use super::*;
     use crate::errno::{EIO, ENOSPC};
     use crate::plan::on;
+    use std::time::Duration;
 
     #[test]
     fn builder_and_text_are_two_forms_of_one_rule() {
@@ -352,7 +471,39 @@ mod tests {
                 on::sync().path("*.wal").skip(2).take(1).fail(EIO),
                 "sync *.wal skip 2 take 1 -> fail EIO",
             ),
-            (on::any().skip(9).fail_after(EIO), "any * skip 9 -> fail-after EIO"),
+            (on::any().skip(9).fail(EIO), "any * skip 9 -> fail EIO"),
+            (on::rename().fail_after(EIO), "rename * -> fail-after EIO"),
+            (on::rename().both_names(EIO), "rename * -> both-names EIO"),
+            (on::set_len().grow(Part::Pages(2), ENOSPC), "set-len * -> grow 2 pages ENOSPC"),
+            (on::write().lose(), "write * -> lose"),
+            (on::write().misdirect(Place::at(512)), "write * -> misdirect to 512"),
+            (
+                on::read().misdirect(Place::in_file("a b", 0)),
+                r#"read * -> misdirect to 0 of "a b""#,
+            ),
+            (
+                on::write().torn(Keep::Last(Part::Units { count: 1, size: 16384 }), EIO),
+                "write * -> torn last 1 units of 16384 EIO",
+            ),
+            (
+                on::write().torn_silently(
+                    Keep::Hole { missing: Part::Sectors(2), after: 1 },
+                    Leaves::Garbage(7),
+                ),
+                "write * -> torn hole 2 sectors after 1 leaving garbage 7 silently",
+            ),
+            (
+                on::write().torn_leaving(Part::Bytes(1), Leaves::Zeros, EIO),
+                "write * -> torn 1 bytes leaving zeros EIO",
+            ),
+            (on::read().garbage(0..9, 3), "read * -> garbage 0..9 seed 3"),
+            (on::read().stale(Since::Sync), "read * -> stale sync"),
+            (on::read().stale(Since::Write), "read * -> stale write"),
+            (on::read().latent(512..1024, EIO), "read * -> latent 512..1024 EIO"),
+            (on::any().delay(Duration::from_millis(20)), "any * -> delay 20 ms"),
+            (on::sync().stall(), "sync * -> stall"),
+            (on::write().take(1).vanish(EIO), "write * take 1 -> vanish EIO"),
+            (on::sync().skip(3).crash(), "sync * skip 3 -> crash"),
             (on::read().short(1), "read * -> short 1"),
             (on::read().path("db").flip(803), "read db -> flip 803"),
             (on::sync().take(1).lie(), "sync * take 1 -> lie"),
@@ -408,6 +559,11 @@ mod tests {
             assert_eq!(flips, *kind == OpKind::Read);
             let lies = format!("{kind} * -> lie").parse::<Rule>().is_ok();
             assert_eq!(lies, matches!(kind, OpKind::Sync | OpKind::SyncDir | OpKind::SyncAll));
+            let after = format!("{kind} * -> fail-after EIO").parse::<Rule>().is_ok();
+            assert_eq!(after, kind.is_change());
+            for word in ["delay 1 ms", "stall", "vanish EIO", "crash"] {
+                assert!(format!("{kind} * -> {word}").parse::<Rule>().is_ok(), "{kind} {word}");
+            }
             let torn = format!("{kind} * -> torn 1 bytes EIO").parse::<Rule>().is_ok();
             assert_eq!(torn, *kind == OpKind::Write);
         }
@@ -476,6 +632,11 @@ mod tests {
                 "write * -> torn 3 blocks EIO",
                 "column 19: unexpected `blocks`; write `bytes`, `sectors`",
             ),
+            ("write * -> torn hole 1 pages EIO", "column 30: unexpected `EIO`; write `after`"),
+            ("read * -> stale", "column 16: the plan ends here; write `write` or `sync`"),
+            ("any * -> delay 5", "column 17: the plan ends here; write `ms`"),
+            ("read * -> fail-after EIO", "column 11: `fail-after` is no fault of `read`; "),
+            ("write * -> misdirect 5", "column 22: unexpected `5`; write `to`"),
             (
                 "sync * -> fail ENOSPACE",
                 "column 16: `ENOSPACE` is not an error number; did you mean `ENOSPC`?",

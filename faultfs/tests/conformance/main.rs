@@ -2,6 +2,7 @@
 //! Whatever is asked of them, they must answer the same, errors included; and what the record says must
 //! be what is there.
 
+mod faults;
 mod random;
 mod table;
 mod world;

@@ -60,7 +60,7 @@ fn answer(expected: &str) -> Answer {
     }
 }
 
-fn ask_of(words: &[&str]) -> Option<Ask> {
+pub(crate) fn ask_of(words: &[&str]) -> Option<Ask> {
     // `""` is the empty path; `a*300` is three hundred times a.
     let path = |word: &str| match word.split_once('*') {
         Some((unit, times)) => unit.repeat(times.parse().expect("a count")),
@@ -109,7 +109,7 @@ fn ask_of(words: &[&str]) -> Option<Ask> {
     })
 }
 
-fn flags_of(words: &[&str]) -> Option<Flags> {
+pub(crate) fn flags_of(words: &[&str]) -> Option<Flags> {
     let mut flags = Flags { mode: 0o666, ..Flags::default() };
     for word in words {
         match *word {

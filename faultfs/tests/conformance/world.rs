@@ -129,11 +129,11 @@ impl Faulty {
         answer(self.try_run(ask))
     }
 
-    fn handle(&mut self, slot: usize) -> io::Result<&mut File> {
+    pub(crate) fn handle(&mut self, slot: usize) -> io::Result<&mut File> {
         self.handles[slot].as_mut().ok_or(io::ErrorKind::NotConnected.into())
     }
 
-    fn try_run(&mut self, ask: &Ask) -> io::Result<String> {
+    pub(crate) fn try_run(&mut self, ask: &Ask) -> io::Result<String> {
         let done = |()| "done".to_owned();
         let fs = self.fs.clone();
         Ok(match ask {
