@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::slice;
 
-use faultfs::errno::Errno;
+use faultfs::errno::{EIO, Errno};
 use faultfs::fault::{Effect, Fault};
 use faultfs::plan::OpKind;
 use libc::iovec;
@@ -14,6 +14,7 @@ use super::super::files::PARTS_MAX;
 use super::super::sys::{self, Returned};
 use super::ask::{self, Asked};
 use super::syncs;
+use crate::session;
 
 /// Does what is left of a call, and answers as its fault says.
 pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
@@ -22,6 +23,10 @@ pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
     match fault.effect(asked.offset, whole) {
         Effect::Nothing(Some(errno)) if is_sync => syncs::fail(&call, fault, errno),
         Effect::Nothing(errno) => answer(0, errno),
+        Effect::Crash => {
+            session::cut();
+            answer(0, Some(EIO))
+        }
         Effect::Part { len, errno } => {
             let moves = matches!(asked.kind, OpKind::Read | OpKind::Write);
             let returned = match () {
@@ -40,6 +45,8 @@ pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
             }
             answer(returned, errno)
         }
+        // These need more reach than the door says it has.
+        _ => call.record(),
     }
 }
 

@@ -3,9 +3,9 @@
 //! The injector is asked with the door's lock held, so that its counts are in the order of the log, and
 //! a signal handler that interrupted the door passes unjudged, as it passes unrecorded. Nothing here
 //! allocates: paths are told on the stack, by the kernel, and what was decided goes into the log as it
-//! is; words are made of it when the log is read. The injector itself allocates in two cases: for a rule
-//! that counts for each file and meets a new one, and for a fault on a thread that has passed fail
-//! points. Such a plan is not for an engine whose signal handlers write files.
+//! is; words are made of it when the log is read. The injector itself allocates in three cases: for a rule
+//! that counts for each file and meets a new one, for a latent error that a write heals, and for a fault
+//! on a thread that has passed fail points. Such a plan is not for an engine whose signal handlers write files.
 //!
 //! A call is carried out in its own time, without the lock that it was judged under.
 
