@@ -14,9 +14,16 @@ use twox_hash::XxHash3_128;
 use crate::error::{Error, Result};
 use crate::trace::Trace;
 
-const MAGIC: [u8; 8] = *b"faultfs\x1a";
-/// Raised with every change of what the body holds.
-const VERSION: u32 = 2;
+/// A kind of saved file: all have the same layout.
+pub(crate) struct Form {
+    pub(crate) magic: [u8; 8],
+    /// Raised with every change of what the body holds.
+    pub(crate) version: u32,
+    /// What it is called in errors, and the extension of its name.
+    pub(crate) what: &'static str,
+}
+
+const TRACE: Form = Form { magic: *b"faultfs\x1a", version: 2, what: EXTENSION };
 const HEADER_LEN: usize = 24;
 const EXTENSION: &str = "trace";
 /// Hex digits of the hash that a file's name carries.
@@ -59,12 +66,7 @@ pub fn save(trace: &Trace, folder: &Path) -> io::Result<PathBuf> {
     let body = encode(trace);
     let name = format!("{:032x}", XxHash3_128::oneshot(&body));
     let path = folder.join(&name[..NAME_DIGITS]).with_extension(EXTENSION);
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&header(VERSION, &body))?;
-    file.write_all(&body)?;
-    file.as_file().sync_data()?;
-    file.persist(&path)?;
+    TRACE.save(&path, &body)?;
     Ok(path)
 }
 
@@ -75,10 +77,8 @@ pub fn save(trace: &Trace, folder: &Path) -> io::Result<PathBuf> {
 /// A file that is missing, foreign, damaged, cut short or of another version is refused, each with an
 /// error that says which, and what to do.
 pub fn load(path: &Path) -> Result<Trace> {
-    let refuse = |what: String| Error::new(format!("{}: {what}", path.display()));
-    let bytes = fs::read(path).map_err(|e| refuse(format!("cannot read the trace: {e}")))?;
-    let body = body(&bytes).map_err(refuse)?;
-    decode(body).map_err(|e| refuse(format!("{e}; record the run again")))
+    decode(&TRACE.load(path)?)
+        .map_err(|e| Error::new(format!("{}: {e}; record the run again", path.display())))
 }
 
 /// The file in `folder` that holds the trace whose hash, as 32 hex digits, starts with `prefix`.
@@ -94,7 +94,7 @@ pub fn find(folder: &Path, prefix: &str) -> Result<PathBuf> {
         )));
     }
     let in_name = &prefix[..prefix.len().min(NAME_DIGITS)];
-    let mut found: Vec<PathBuf> = saved_in(folder)
+    let mut found: Vec<PathBuf> = saved_in(folder, EXTENSION)
         .into_iter()
         .filter(|path| {
             path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(in_name.as_bytes()))
@@ -127,56 +127,81 @@ pub fn default_folder() -> PathBuf {
     target.join("faultfs")
 }
 
-fn header(version: u32, body: &[u8]) -> [u8; HEADER_LEN] {
-    let len = (body.len() as u64).to_le_bytes();
-    let mut checksum = crc32fast::Hasher::new();
-    checksum.update(&version.to_le_bytes());
-    checksum.update(&len);
-    checksum.update(body);
-    let mut header = [0; HEADER_LEN];
-    header[..8].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&version.to_le_bytes());
-    header[12..16].copy_from_slice(&checksum.finalize().to_le_bytes());
-    header[16..].copy_from_slice(&len);
-    header
+impl Form {
+    /// Writes `body` to `path`, whose folder is created where it is missing. The name appears only once the
+    /// whole file is written, so a reader never sees half of one.
+    pub(crate) fn save(&self, path: &Path, body: &[u8]) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&self.header(self.version, body))?;
+        file.write_all(body)?;
+        file.as_file().sync_data()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    /// The body of the file at `path`, or why it is refused.
+    pub(crate) fn load(&self, path: &Path) -> Result<Vec<u8>> {
+        let what = self.what;
+        let refuse = |why: String| Error::new(format!("{}: {why}", path.display()));
+        let bytes = fs::read(path).map_err(|e| refuse(format!("cannot read the {what}: {e}")))?;
+        self.body(&bytes).map(<[u8]>::to_vec).map_err(refuse)
+    }
+
+    fn header(&self, version: u32, body: &[u8]) -> [u8; HEADER_LEN] {
+        let len = (body.len() as u64).to_le_bytes();
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&version.to_le_bytes());
+        checksum.update(&len);
+        checksum.update(body);
+        let mut header = [0; HEADER_LEN];
+        header[..8].copy_from_slice(&self.magic);
+        header[8..12].copy_from_slice(&version.to_le_bytes());
+        header[12..16].copy_from_slice(&checksum.finalize().to_le_bytes());
+        header[16..].copy_from_slice(&len);
+        header
+    }
+
+    /// The body of a file that is whole and of this version, or what is wrong with it.
+    fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
+        let what = self.what;
+        if !bytes.starts_with(&self.magic) {
+            return Err(format!("not a {what} of faultfs: give a file that ends in .{what}"));
+        }
+        let Some((head, body)) = bytes.split_at_checked(HEADER_LEN) else {
+            return Err(format!("the {what} is cut short in its header: copy or record it again"));
+        };
+        let number = |range: std::ops::Range<usize>| {
+            head[range].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
+        };
+        let (version, len) = (number(8..12), number(16..24));
+        if version != u64::from(self.version) {
+            return Err(format!(
+                "the {what} is of format {version}, this program reads format {}: use the \
+                 program that wrote it, or record the run again",
+                self.version
+            ));
+        }
+        if (body.len() as u64) < len {
+            let held = body.len();
+            return Err(format!("the {what} is cut short, {held} of {len} bytes: copy it again"));
+        }
+        if head != self.header(self.version, body) {
+            return Err(format!("the {what} is damaged (checksum): copy or record it again"));
+        }
+        Ok(body)
+    }
 }
 
-/// The body of a file that is whole and of this version, or what is wrong with it.
-fn body(bytes: &[u8]) -> Result<&[u8], String> {
-    if !bytes.starts_with(&MAGIC) {
-        return Err("not a trace of faultfs: give a file that ends in .trace".into());
-    }
-    let Some((head, body)) = bytes.split_at_checked(HEADER_LEN) else {
-        return Err("the trace is cut short in its header: copy or record it again".into());
-    };
-    let number = |range: std::ops::Range<usize>| {
-        head[range].iter().rev().fold(0u64, |number, &byte| number << 8 | u64::from(byte))
-    };
-    let (version, len) = (number(8..12), number(16..24));
-    if version != u64::from(VERSION) {
-        return Err(format!(
-            "the trace is of format {version}, this program reads format {VERSION}: use the \
-             program that wrote it, or record the run again"
-        ));
-    }
-    if (body.len() as u64) < len {
-        let held = body.len();
-        return Err(format!("the trace is cut short, {held} of {len} bytes: copy it again"));
-    }
-    if head != header(VERSION, body) {
-        return Err("the trace is damaged (checksum): copy or record it again".into());
-    }
-    Ok(body)
-}
-
-/// Saved traces by name; none where the folder cannot be read.
-fn saved_in(folder: &Path) -> Vec<PathBuf> {
+/// Saved files of one kind by name; none where the folder cannot be read.
+pub(crate) fn saved_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let traces = entries.map(|entry| entry.path());
-    let mut traces: Vec<_> =
-        traces.filter(|p| p.extension().is_some_and(|e| e == EXTENSION)).collect();
-    traces.sort();
-    traces
+    let files = entries.map(|entry| entry.path());
+    let mut files: Vec<_> =
+        files.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files
 }
 
 #[cfg(test)]
@@ -229,7 +254,7 @@ mod tests {
     }
 
     /// The value pins the encoding: where it changes, saved traces no longer fit, and
-    /// `VERSION` has to be raised.
+    /// `TRACE.version` has to be raised.
     #[test]
     fn the_hash_of_a_trace_is_the_same_on_every_machine() {
         assert_eq!(format!("{:032x}", a_trace().hash()), PINNED);
@@ -247,13 +272,13 @@ mod tests {
     #[test]
     fn damage_of_any_single_byte_is_refused() {
         let body = encode(&a_trace());
-        let whole = [&header(VERSION, &body)[..], &body].concat();
-        assert!(super::body(&whole).is_ok());
+        let whole = [&TRACE.header(TRACE.version, &body)[..], &body].concat();
+        assert!(TRACE.body(&whole).is_ok());
         for at in 0..whole.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= flip;
-                assert!(super::body(&damaged).is_err(), "byte {at} ^ {flip:#x}");
+                assert!(TRACE.body(&damaged).is_err(), "byte {at} ^ {flip:#x}");
             }
         }
     }
@@ -261,26 +286,26 @@ mod tests {
     #[test]
     fn every_truncation_and_every_extension_is_refused() {
         let body = encode(&a_trace());
-        let whole = [&header(VERSION, &body)[..], &body].concat();
+        let whole = [&TRACE.header(TRACE.version, &body)[..], &body].concat();
         for len in 0..whole.len() {
-            assert!(super::body(&whole[..len]).is_err(), "{len} bytes");
+            assert!(TRACE.body(&whole[..len]).is_err(), "{len} bytes");
         }
-        assert!(super::body(&[&whole[..], b"\0"].concat()).is_err());
+        assert!(TRACE.body(&[&whole[..], b"\0"].concat()).is_err());
     }
 
     #[test]
     fn refusals_say_what_is_wrong_and_what_to_do() {
         let body = encode(&a_trace());
-        let whole = [&header(VERSION, &body)[..], &body].concat();
+        let whole = [&TRACE.header(TRACE.version, &body)[..], &body].concat();
         assert!(refusal(b"SQLite format 3\0").contains("not a trace of faultfs"));
         assert!(refusal(&whole[..20]).contains("cut short in its header"));
         assert!(refusal(&whole[..whole.len() - 1]).contains("cut short, "));
-        let newer = [&header(VERSION + 1, &body)[..], &body].concat();
+        let newer = [&TRACE.header(TRACE.version + 1, &body)[..], &body].concat();
         assert!(refusal(&newer).contains("of format 3, this program reads format 2"));
         let mut damaged = whole.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert!(refusal(&damaged).contains("damaged (checksum)"));
-        let nonsense = [&header(VERSION, b"\xff\xff")[..], b"\xff\xff"].concat();
+        let nonsense = [&TRACE.header(TRACE.version, b"\xff\xff")[..], b"\xff\xff"].concat();
         assert!(refusal(&nonsense).contains("not an encoded trace"));
     }
 

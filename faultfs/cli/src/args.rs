@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use faultfs::Profile;
 use faultfs::crash::Token;
+use faultfs::explore::Partition;
 
 use crate::points::Points;
 
@@ -21,6 +22,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Record a database, recover from every disk that a power cut could leave, and compare.
     Torture(Torture),
+    /// Join the shares of a torture that was split by `--partition`: the report is that of the whole.
+    Merge(Merge),
     /// Recover from one recorded disk again.
     Replay(Replay),
     /// Write one recorded disk to a folder, for a debugger.
@@ -54,6 +57,30 @@ pub(crate) struct Torture {
     /// the same result.
     #[arg(long)]
     pub(crate) no_pruning: bool,
+    /// Judge one share of the states, as 3/8, and write what was found to the folder of shards.
+    #[arg(long, value_name = "I/N", requires = "shards")]
+    pub(crate) partition: Option<Partition>,
+    /// The folder for the shard files.
+    #[arg(long, value_name = "DIR", requires = "partition")]
+    pub(crate) shards: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Merge {
+    /// The shard files, all of them.
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Worker processes; the result does not depend on it. Default: one for each processor.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) jobs: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Output {
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -5,6 +5,7 @@
 
 mod args;
 mod exit;
+mod merge;
 mod output;
 mod points;
 mod replay;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let args = args::Args::parse_from(words);
     let outcome = match &args.command {
         args::Command::Torture(torture) => torture::run(torture),
+        args::Command::Merge(merge) => merge::run(merge),
         args::Command::Replay(replay) => replay::replay(replay),
         args::Command::Materialize(materialize) => replay::materialize(materialize),
         args::Command::Show { trace } => replay::show(trace),

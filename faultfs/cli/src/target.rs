@@ -51,6 +51,14 @@ impl Target {
         self.config.name
     }
 
+    /// Its place among all configurations.
+    pub(crate) fn place(&self) -> usize {
+        sqlite::CONFIGS
+            .iter()
+            .position(|config| config.name == self.config.name)
+            .expect("one of them")
+    }
+
     /// The name by which traces know it.
     pub(crate) fn subject(&self) -> String {
         format!("{}/{}", self.name, self.config.name)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faultfs::explore::{self, Crashes, Plan, Progress, Replay, Settings};
+use faultfs::explore::{self, Crashes, Plan, Progress, Replay, Settings, Work};
 use faultfs::report::Report;
 use faultfs::session;
 use faultfs::trace::Marks;
@@ -12,20 +12,51 @@ use faultfs::worker::Launch;
 use faultfs::{Error, Profile};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{Format, Torture};
+use crate::args::{Format, Output, Torture};
 use crate::exit::{self, Trouble};
 use crate::output::{self, Run};
 use crate::target::Target;
 
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
+    let profiles = match args.profiles.is_empty() {
+        true => Profile::ALL.to_vec(),
+        false => args.profiles.clone(),
+    };
+    let work = match (args.partition, &args.shards) {
+        (Some(partition), Some(folder)) => Work::Share(partition, folder.clone()),
+        _ => Work::Whole,
+    };
+    let job = |target| Job {
+        target,
+        profiles: profiles.clone(),
+        work: work.clone(),
+        workers: args.jobs,
+        real_files: args.real_files,
+        prune: !args.no_pruning,
+    };
+    run_all(targets.into_iter().map(job).collect(), &args.output)
+}
+
+/// One configuration and what to do about it.
+pub(crate) struct Job {
+    pub(crate) target: Target,
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) work: Work,
+    pub(crate) workers: Option<u16>,
+    pub(crate) real_files: bool,
+    pub(crate) prune: bool,
+}
+
+/// Does the jobs in order, prints what was found, and says how the tool is to end.
+pub(crate) fn run_all(jobs: Vec<Job>, output: &Output) -> Result<u8, Trouble> {
     let bar = ProgressBar::new(0);
     bar.set_style(
         ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len} states").expect("a template"),
     );
     let mut runs = Vec::new();
-    for target in &targets {
-        match torture(target, args, &bar) {
+    for job in &jobs {
+        match torture(job, output, &bar) {
             Ok(more) => runs.extend(more),
             // Of what was being recorded when the interruption came nothing can be said.
             Err(_) if session::interrupted() => {}
@@ -36,12 +67,12 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         }
     }
     bar.finish_and_clear();
-    exit::print(&match args.format {
+    exit::print(&match output.format {
         Format::Text => output::text(&runs),
         Format::Json => output::json(&runs) + "\n",
     })?;
     if session::interrupted() {
-        eprintln!("{}", cut_short(&runs, targets.len() * profiles(args).len()));
+        eprintln!("{}", cut_short(&runs, jobs.iter().map(|job| job.profiles.len()).sum()));
     }
     Ok(code(&runs))
 }
@@ -51,13 +82,6 @@ fn cut_short(runs: &[Run], planned: usize) -> String {
     let cut = |reason: &String| reason.starts_with("interrupted");
     let whole = runs.iter().filter(|run| !run.report.not_measured.iter().any(cut)).count();
     format!("interrupted: {whole} of {planned} runs were finished, the others are not measured")
-}
-
-fn profiles(args: &Torture) -> Vec<Profile> {
-    match args.profiles.is_empty() {
-        true => Profile::ALL.to_vec(),
-        false => args.profiles.clone(),
-    }
 }
 
 fn code(runs: &[Run]) -> u8 {
@@ -71,15 +95,16 @@ fn code(runs: &[Run]) -> u8 {
     }
 }
 
-fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run>, Error> {
-    let profiles = profiles(args);
+fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Error> {
+    let (target, profiles) = (&job.target, &job.profiles);
     let launch = Launch::program()?;
     let call = launch.next_call();
     let mut plan = Plan::new(launch, call);
     plan.profiles = profiles.clone();
-    plan.workers = args.jobs.map_or(plan.workers, u32::from);
-    plan.real_files = args.real_files;
-    plan.prune = !args.no_pruning;
+    plan.workers = job.workers.map_or(plan.workers, u32::from);
+    plan.real_files = job.real_files;
+    plan.prune = job.prune;
+    plan.work = job.work.clone();
     let mut seconds = Vec::new();
     let mut since = Instant::now();
     let mut progress = |progress: Progress| match progress {
@@ -96,7 +121,7 @@ fn torture(target: &Target, args: &Torture, bar: &ProgressBar) -> Result<Vec<Run
         _ => {}
     };
     let mut settings = Settings {
-        traces: args.traces.dir(),
+        traces: output.traces.dir(),
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         progress: &mut progress,

@@ -101,6 +101,54 @@ fn the_report_does_not_depend_on_pruning() {
     }
 }
 
+/// Eight shares, made in any order with any number of workers, and merged: the report of one run.
+#[test]
+fn eight_shards_merged_equal_one_run_but_for_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = dir.path().join("shards");
+    let merged_traces = dir.path().join("merged");
+    let whole = torture(dir.path(), "delete-full", "data-journal", &["--jobs", "2"]);
+    for index in (1..=8).rev() {
+        let (share, jobs) = (format!("{index}/8"), (index % 3 + 1).to_string());
+        let more = ["--partition", &share, "--shards", shards.to_str().unwrap(), "--jobs", &jobs];
+        let part =
+            torture(&dir.path().join(format!("at-{index}")), "delete-full", "data-journal", &more);
+        let run = &part["runs"][0];
+        assert!(run["not_measured"][0].as_str().unwrap().starts_with(&format!("share {share}: ")));
+        assert!(run["distinct"].as_u64() < whole["runs"][0]["distinct"].as_u64());
+    }
+    let mut files: Vec<String> = fs::read_dir(&shards)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_string())
+        .collect();
+    assert_eq!(files.len(), 8);
+    let merge = |files: &[String]| {
+        let more = ["--format", "json", "--traces", merged_traces.to_str().unwrap()];
+        let args: Vec<&str> = ["merge"].into_iter().chain(files.iter().map(|f| &**f)).collect();
+        run(&[&args[..], &more].concat())
+    };
+    let output = merge(&files);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let merged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |json: &Value| serde_json::to_string_pretty(&timeless(json.clone())).unwrap();
+    assert_eq!(text(&merged), text(&whole));
+    // The same page, and what replays its tokens, too.
+    let id = whole["runs"][0]["trace"].as_str().unwrap();
+    for extension in ["trace", "html"] {
+        let saved = |dir: &Path| fs::read(dir.join(id).with_extension(extension)).unwrap();
+        assert!(saved(&merged_traces) == saved(dir.path()), "{extension}");
+    }
+
+    let removed = files.pop().unwrap();
+    let missing = merge(&files);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).contains("/8 is missing"), "{}", stderr(&missing));
+    files.extend([removed.clone(), removed.clone()]);
+    assert!(stderr(&merge(&files)).contains("/8 is there twice"));
+    fs::write(&removed, "no shard").unwrap();
+    assert!(stderr(&merge(&files)).contains("not a shard of faultfs"));
+}
+
 #[test]
 fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
     let traces = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings};
+use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings, Work, shard};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
@@ -139,7 +139,8 @@ impl<D: Door> Explore<D> {
     /// Recovers from every disk and has `oracle` look at it.
     ///
     /// With the environment variable [`REPLAY`] set to a token, only that state is looked at, in this
-    /// process.
+    /// process. With [`PARTITION`](super::PARTITION) set only a share of the states is, and only its failures count; with
+    /// [`MERGE`](super::MERGE) the shares make the whole.
     ///
     /// # Panics
     ///
@@ -149,9 +150,10 @@ impl<D: Door> Explore<D> {
     #[track_caller]
     pub fn check(self, oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>) {
         let traces = self.traces.clone().unwrap_or_else(file::default_folder);
-        match self.reports(oracle) {
+        match self.explored(oracle) {
             Ok(reports) => {
-                let bad: Vec<_> = reports.iter().filter(|report| !report.held()).collect();
+                let fine = |report: &&Report| report.held() || report.share_held();
+                let bad: Vec<_> = reports.iter().filter(|report| !fine(report)).collect();
                 let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
                 let page = bad.iter().find_map(|report| report::page_of(report, &traces));
                 let page = page.map(|page| format!("page: {}\n", page.display()));
@@ -162,13 +164,23 @@ impl<D: Door> Explore<D> {
     }
 
     /// As [`Explore::check`], but returns what was found: one report a profile. In a worker process that
-    /// was started for another exploration of the same test there are none.
+    /// was started for another exploration of the same test there are none, nor where only a share of the
+    /// states is looked at.
     ///
     /// # Errors
     ///
     /// Where the run cannot be made: no name, no worker, a workload that fails by itself, a token that
     /// does not fit.
     pub fn reports(
+        self,
+        oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
+    ) -> Result<Vec<Report>> {
+        // What a share found says nothing of the run.
+        self.explored(oracle)
+            .map(|reports| reports.into_iter().filter(|report| report.share.is_none()).collect())
+    }
+
+    fn explored(
         mut self,
         mut oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
     ) -> Result<Vec<Report>> {
@@ -187,6 +199,10 @@ impl<D: Door> Explore<D> {
             None => replay_token(&traces, &name)?,
             Some(_) => None,
         };
+        let work = match worker::current() {
+            None if only.is_none() => shard::from_environment(&name, &traces)?,
+            _ => Work::Whole,
+        };
         let thread = std::thread::current();
         let program = std::env::args().collect::<Vec<_>>().join(" ");
         let mut settings = Settings {
@@ -199,9 +215,12 @@ impl<D: Door> Explore<D> {
             progress: &mut |_| {},
             interrupted: &session::interrupted,
         };
-        let Some(launch) = launch else { return self.here(&name, only, oracle, &mut settings) };
+        let Some(launch) = launch else {
+            return self.here(&name, only, &work, oracle, &mut settings);
+        };
         let mut plan = Plan::new(launch, call);
         plan.only = only;
+        plan.work = work;
         plan.profiles = self.profiles;
         plan.first = tokens(&self.first)?;
         plan.workers = self.workers.unwrap_or(plan.workers);
@@ -225,6 +244,7 @@ impl<D: Door> Explore<D> {
         mut self,
         name: &str,
         only: Option<Token>,
+        work: &Work,
         oracle: &mut Oracle<'_, D::Root>,
         settings: &mut Settings<'_>,
     ) -> Result<Vec<Report>> {
@@ -235,8 +255,11 @@ impl<D: Door> Explore<D> {
         self.door.record(&room, &Faults::default()).map_err(|broken| {
             Error::new(format!("the workload of {name} failed without any fault: {broken}"))
         })?;
-        let trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });
+        let mut trace = Arc::new(Trace { subject: name.into(), ..self.door.trace(&room)? });
         drop(scope);
+        if let Work::Merge(shards) = work {
+            trace = shards.trace().clone();
+        }
         if let Some(token) = only {
             return super::door::replay_only(&mut self.door, oracle, &trace, &token, settings);
         }
@@ -251,7 +274,7 @@ impl<D: Door> Explore<D> {
             (outcome, door.take_reads())
         };
         let mut judge = InProcess::new(&mut check, self.prune);
-        super::explore_profiles(&trace, &self.profiles, &mut judge, settings)
+        super::explore_profiles(&trace, &self.profiles, work, &mut judge, settings)
     }
 }
 

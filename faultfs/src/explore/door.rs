@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, Outcome, check_token, doubt};
 use super::known::{How, Known};
-use super::{Faults, Progress, Settings};
+use super::{Faults, Progress, Settings, Work};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
@@ -122,6 +122,8 @@ pub struct Plan {
     pub memory_limit: Option<u64>,
     /// How long one check may take: the one clock that decides.
     pub time_limit: Duration,
+    /// Which part of the work is done here.
+    pub work: Work,
     /// Check on real files alone. Otherwise a door may serve disks in a faster way; what fails, and a
     /// sample of what holds, is checked on real files all the same. The reports do not depend on it.
     pub real_files: bool,
@@ -143,6 +145,7 @@ impl Plan {
             workers: processors,
             memory_limit: Some(MEMORY_LIMIT),
             time_limit: TIME_LIMIT,
+            work: Work::Whole,
             real_files: false,
             prune: true,
         }
@@ -194,7 +197,10 @@ pub fn run<R: ?Sized>(
         return Ok(Vec::new());
     }
     let session = new_session()?;
-    let trace = Arc::new(record(name, door, plan, session.path())?);
+    let trace = match &plan.work {
+        Work::Merge(shards) => shards.trace().clone(),
+        _ => Arc::new(record(name, door, plan, session.path())?),
+    };
     if let Some(token) = &plan.only {
         return replay_only(door, oracle, &trace, token, settings);
     }
@@ -209,7 +215,7 @@ pub fn run<R: ?Sized>(
         }
     }
     let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
-    super::explore_profiles(&trace, &plan.profiles, &mut judge, settings)
+    super::explore_profiles(&trace, &plan.profiles, &plan.work, &mut judge, settings)
 }
 
 pub(super) fn new_session() -> Result<Session> {

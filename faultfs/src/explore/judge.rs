@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::known::{How, Known};
-use super::{Progress, Settings, check_state};
+use super::{Partition, Progress, Settings, check_state};
 use crate::Result;
 use crate::crash::{Builder, State, Token};
 use crate::disk::Disk;
@@ -49,6 +49,11 @@ pub trait Judge {
     /// not when they were run.
     fn take_doubts(&mut self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The share of the states that is judged, where it is not all of them.
+    fn partition(&self) -> Option<Partition> {
+        None
     }
 }
 

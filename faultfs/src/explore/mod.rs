@@ -12,6 +12,7 @@ mod judge;
 mod known;
 mod losses;
 mod places;
+mod shard;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub use door::{Door, Oracle, Plan, run};
 pub use faults::Faults;
 pub use judge::{Checked, InProcess, Judge, Outcome};
 pub use places::Crashes;
+pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
 pub use typed::{Typed, explore};
 
 /// How far an exploration has come.
@@ -96,15 +98,28 @@ pub fn check_state(
     }
 }
 
-/// Explores `trace` under each of `profiles`, and makes the page of what failed, beside the saved trace.
+/// Does a part of the exploration of `trace` under each of `profiles`, or all of it, and makes the page of what failed, beside the saved trace.
 pub(crate) fn explore_profiles(
     trace: &Arc<Trace>,
     profiles: &[Profile],
+    work: &Work,
     judge: &mut dyn Judge,
     settings: &mut Settings<'_>,
 ) -> Result<Vec<Report>> {
-    let under = |profile: &Profile| explore_trace(trace, *profile, judge, settings);
-    let reports = profiles.iter().map(under).collect::<Result<Vec<Report>>>()?;
+    let mut under_all = |judge: &mut dyn Judge| {
+        let under = |profile: &Profile| explore_trace(trace, *profile, judge, settings);
+        profiles.iter().map(under).collect::<Result<Vec<Report>>>()
+    };
+    let reports = match work {
+        Work::Whole => under_all(judge)?,
+        Work::Merge(shards) => under_all(&mut shard::Merging::new(judge, shards))?,
+        Work::Share(partition, folder) => {
+            let mut sharing = shard::Sharing::new(judge, *partition);
+            let reports = under_all(&mut sharing)?;
+            sharing.save(trace, profiles, folder)?;
+            reports
+        }
+    };
     #[cfg(feature = "html")]
     if reports.iter().any(|report| !report.failures.is_empty()) {
         let saved = crate::report::page::save(trace, &reports, &settings.traces);
@@ -141,6 +156,7 @@ pub fn explore_trace(
         bound: format!("{BOUND}{}", settings.crashes.bound(trace)),
         failures: Vec::new(),
         not_measured: trace.unmodelled.clone(),
+        share: judge.partition(),
     };
     // Disks built from half a story would be neither alarms nor comfort.
     if trace.unmodelled.is_empty() {
@@ -173,8 +189,12 @@ fn fill(
     let whole = !stopped && checked == tokens.len();
     if !whole {
         let found = tokens.len();
-        let bound = format!("interrupted: {checked} of {found} states found so far checked");
-        report.not_measured.push(bound);
+        report.not_measured.push(match judge.partition() {
+            Some(share) if !(settings.interrupted)() => {
+                format!("share {share}: {checked} of {found} states checked; merge all shares")
+            }
+            _ => format!("interrupted: {checked} of {found} states found so far checked"),
+        });
     }
     let found = findings::failures(&model, &trace_id, &listing, &outcomes, settings.replay);
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;

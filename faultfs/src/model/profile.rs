@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::Error;
 
@@ -24,8 +24,8 @@ use crate::Error;
 /// assert!(profile.safe_rename);
 /// assert!("ext5".parse::<Profile>().unwrap_err().to_string().contains("posix"));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(into = "&str", try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(into = "&str")]
 pub struct Profile {
     /// The word by which the tool, tokens and reports know it.
     pub name: &'static str,
@@ -118,13 +118,6 @@ impl fmt::Display for Profile {
 impl From<Profile> for &'static str {
     fn from(profile: Profile) -> Self {
         profile.name
-    }
-}
-
-impl TryFrom<String> for Profile {
-    type Error = Error;
-    fn try_from(name: String) -> Result<Self, Error> {
-        name.parse()
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 pub use crash::{CrashPoint, Fate, Loss, Part, Place};
 
+use crate::explore::Partition;
 use crate::model::Profile;
 use crate::trace::Marks;
 use crate::verdict::Verdict;
@@ -45,6 +46,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Why the run, or a part of it, was not measured.
     pub not_measured: Vec<String>,
+    /// The share of the states that was judged, where the run was split; then all the rest is of it alone.
+    pub share: Option<Partition>,
 }
 
 /// One way to fail, shown by the state with the smallest token.
@@ -76,6 +79,11 @@ impl Report {
     /// True where everything that was acknowledged survived every state.
     pub fn held(&self) -> bool {
         self.verdict == Verdict::Held
+    }
+
+    /// True for a share of a run in which every state held: whether the run does, all shares tell.
+    pub fn share_held(&self) -> bool {
+        self.share.is_some() && self.verdict == Verdict::NotMeasured && self.not_measured.len() == 1
     }
 }
 

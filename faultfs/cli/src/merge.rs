@@ -1,0 +1,28 @@
+//! `merge`: the shares of a torture become the report of the whole.
+
+use std::sync::Arc;
+
+use faultfs::explore::{Shards, Work};
+
+use crate::args::Merge;
+use crate::exit::Trouble;
+use crate::target::Target;
+use crate::torture::{Job, run_all};
+
+/// Confirms what the shares found and looks at a sample of what they held, as any run does, so that the
+/// report is the same, and prints it.
+pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
+    let mut jobs = Vec::new();
+    for shards in Shards::load(&args.files).map_err(Trouble::usage)? {
+        jobs.push(Job {
+            target: Target::of_subject(&shards.trace().subject).map_err(Trouble::usage)?,
+            profiles: shards.profiles().map_err(Trouble::usage)?,
+            work: Work::Merge(Arc::new(shards)),
+            workers: args.jobs,
+            real_files: false,
+            prune: true,
+        });
+    }
+    jobs.sort_by_key(|job| job.target.place());
+    run_all(jobs, &args.output)
+}
