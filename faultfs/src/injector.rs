@@ -12,9 +12,9 @@ use fastrand::Rng;
 use faultpoint::Listening;
 use serde::{Deserialize, Serialize};
 
-use crate::errno::{EIO, Errno};
+use crate::errno::{EIO, EROFS, Errno};
 use crate::error::Error;
-use crate::fault::Fault;
+use crate::fault::{Fault, Then};
 use crate::op::SECTOR;
 use crate::plan::{OpKind, Plan, Rule};
 use crate::points;
@@ -194,6 +194,8 @@ struct Fate {
 /// What of the disk fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FateReach {
+    /// What would change something.
+    Changes,
     /// Everything.
     All,
     /// Everything, for good.
@@ -206,6 +208,11 @@ impl Fate {
         let (errno, reach) = match injection.fault {
             Fault::Vanish(errno) => (errno, FateReach::All),
             Fault::Crash => (EIO, FateReach::AllForGood),
+            Fault::FailSync { how, .. } => match how.then {
+                Then::GoOn => return None,
+                Then::ReadOnly => (EROFS, FateReach::Changes),
+                Then::ShutDown => (EIO, FateReach::All),
+            },
             _ => return None,
         };
         Some(Fate { errno, rule: injection.rule.clone(), reach })
@@ -379,7 +386,7 @@ impl Injector {
         if self.observes() {
             lock(&self.0.seen).push(call.into());
         }
-        let injection = self.fated().or_else(|| self.judge(call))?;
+        let injection = self.fated(call).or_else(|| self.judge(call))?;
         match injection.fault {
             Fault::Delay(milliseconds) => thread::sleep(Duration::from_millis(milliseconds)),
             Fault::Stall if !self.0.wait_for_disarm() => {
@@ -391,9 +398,12 @@ impl Injector {
     }
 
     /// What goes wrong because of what has become of the disk as a whole.
-    fn fated(&self) -> Option<Injection> {
+    fn fated(&self, call: &Call<'_>) -> Option<Injection> {
         let fate = lock(&self.0.fate);
-        let Fate { errno, rule, .. } = fate.as_ref()?;
+        let Fate { errno, rule, reach } = fate.as_ref()?;
+        if *reach == FateReach::Changes && !call.kind.is_change() && !call.writes {
+            return None;
+        }
         let (fault, rule) = (Fault::Fail(*errno), rule.clone());
         Some(Injection { fault, rule, points: points::last() })
     }

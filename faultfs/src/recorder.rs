@@ -73,6 +73,11 @@ impl Recorder {
         self.live.fresh_ino()
     }
 
+    /// The stamp that the next op to start will have.
+    pub(crate) fn next_start(&self) -> Stamp {
+        self.stamp + 1
+    }
+
     /// An op is about to be asked for.
     pub fn start(&mut self, thread: u32, site: Option<Site>, op: Op) -> OpId {
         let op = self.share(op);

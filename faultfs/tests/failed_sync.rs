@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use faultfs::errno::EIO;
+use faultfs::fault::SyncFailure;
 use faultfs::fs::File;
 use faultfs::plan::{Rule, on};
 use faultfs::trace::Marks;
@@ -89,7 +90,7 @@ fn a_page_that_is_written_again_is_written_back_by_the_next_sync() {
 #[test]
 fn btrfs_reverts_data_and_size() {
     for (fs, _folder) in both() {
-        let file = dirty(&fs, on::sync().take(1).fail_revert(EIO));
+        let file = dirty(&fs, on::sync().take(1).fail_sync(SyncFailure::BTRFS, EIO));
         fails(file.sync_all());
         sees(&fs, "ooo", "");
         assert_eq!(fs.metadata("f").unwrap().len(), 4096);
@@ -103,7 +104,7 @@ fn btrfs_reverts_data_and_size() {
 #[test]
 fn ext4_data_journal_reports_at_the_next_sync_and_neither_writes() {
     for (fs, _folder) in both() {
-        let file = dirty(&fs, on::sync().take(1).fail_late(EIO));
+        let file = dirty(&fs, on::sync().take(1).fail_sync(SyncFailure::EXT4_DATA_JOURNAL, EIO));
         file.sync_all().unwrap();
         sees(&fs, "new", "new");
         fails(file.sync_all());
@@ -117,7 +118,7 @@ fn ext4_data_journal_reports_at_the_next_sync_and_neither_writes() {
 #[test]
 fn freebsd_keeps_the_pages_dirty_and_a_retry_writes_them() {
     for (fs, _folder) in both() {
-        let file = dirty(&fs, on::sync().take(1).fail_dirty(EIO));
+        let file = dirty(&fs, on::sync().take(1).fail_sync(SyncFailure::FREEBSD, EIO));
         fails(file.sync_all());
         sees(&fs, "new", "new");
         file.sync_all().unwrap();
@@ -145,7 +146,7 @@ fn every_handle_that_was_open_is_told_once_and_later_ones_are_not() {
 #[test]
 fn an_error_that_nobody_has_seen_waits_for_the_first_opener() {
     for (fs, _folder) in both() {
-        let file = dirty(&fs, on::sync().take(1).fail_late(EIO));
+        let file = dirty(&fs, on::sync().take(1).fail_sync(SyncFailure::EXT4_DATA_JOURNAL, EIO));
         file.sync_all().unwrap();
         drop(file);
         let first = fs.open("f").unwrap();
@@ -243,7 +244,7 @@ fn expect(on_failure: OnFailure, rule: fn() -> Rule, profile: Profile, expected:
 #[test]
 fn a_sync_that_is_retried_or_ignored_loses_the_record_and_the_fixed_twins_do_not() {
     const LINUX: [fn() -> Rule; 2] =
-        [|| on::sync().take(1).fail(EIO), || on::sync().take(1).fail_revert(EIO)];
+        [|| on::sync().take(1).fail(EIO), || on::sync().take(1).fail_sync(SyncFailure::BTRFS, EIO)];
     for profile in [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL] {
         for rule in LINUX {
             expect(OnFailure::Rewrite, rule, profile, Verdict::Held);
@@ -251,7 +252,7 @@ fn a_sync_that_is_retried_or_ignored_loses_the_record_and_the_fixed_twins_do_not
             expect(OnFailure::Retry, rule, profile, Verdict::Lost);
             expect(OnFailure::Ignore, rule, profile, Verdict::Lost);
         }
-        let freebsd = || on::sync().take(1).fail_dirty(EIO);
+        let freebsd = || on::sync().take(1).fail_sync(SyncFailure::FREEBSD, EIO);
         expect(OnFailure::Retry, freebsd, profile, Verdict::Held);
         expect(OnFailure::Ignore, freebsd, profile, Verdict::Lost);
     }

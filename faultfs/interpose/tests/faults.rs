@@ -10,7 +10,7 @@ use std::path::Path;
 
 use common::{Recording, words};
 use faultfs::errno::{EACCES, EDQUOT, EIO, EMFILE, ENOSPC, EROFS, ESTALE};
-use faultfs::fault::Part;
+use faultfs::fault::{Part, SyncFailure};
 use faultfs::plan::{Plan, Rule, on};
 use faultfs::trace::Trace;
 use faultfs::{Injector, Seen};
@@ -72,7 +72,11 @@ fn asks() -> Vec<Ask> {
             on::write().fail(EDQUOT),
             "write there 7..8",
         ),
-        (|r| open(r.join("there"))?.sync_all(), on::sync().fail_dirty(EIO), "sync there"),
+        (
+            |r| open(r.join("there"))?.sync_all(),
+            on::sync().fail_sync(SyncFailure::FREEBSD, EIO),
+            "sync there",
+        ),
         (|r| open(r.join("there"))?.sync_data(), on::sync().fail(ENOSPC), "sync there"),
         (|r| File::open(r.join("dir"))?.sync_all(), on::sync_dir().fail(EIO), "sync-dir dir"),
         (|r| File::open(r)?.sync_all(), on::sync_dir().fail(EIO), "sync-dir ."),
@@ -270,23 +274,24 @@ fn a_failed_sync_leaves_the_pages_clean_and_tells_every_description_once() {
 }
 
 fn a_failed_sync_brings_back_what_the_device_has() {
-    let trace = faulted(false, on::sync().skip(1).take(1).fail_revert(EIO), |root| {
-        let file = open(root.join("there")).unwrap();
-        file.write_all_at(b"synced", 4096).unwrap();
-        file.sync_all().unwrap();
-        file.write_all_at(b"gone", 0).unwrap();
-        file.write_all_at(&[1; 5000], 9000).unwrap();
-        // The descriptor that is synced need not be one that writes.
-        let reader = File::open(root.join("there")).unwrap();
-        assert_eq!(reader.sync_data().unwrap_err().raw_os_error(), Some(EIO.raw()));
-        let now = fs::read(root.join("there")).unwrap();
-        assert_eq!(
-            (now.len(), &now[..10], &now[4096..]),
-            (4102, &b"0123456789"[..], &b"synced"[..])
-        );
-        assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(EIO.raw()));
-        file.sync_all().unwrap();
-    });
+    let trace =
+        faulted(false, on::sync().skip(1).take(1).fail_sync(SyncFailure::BTRFS, EIO), |root| {
+            let file = open(root.join("there")).unwrap();
+            file.write_all_at(b"synced", 4096).unwrap();
+            file.sync_all().unwrap();
+            file.write_all_at(b"gone", 0).unwrap();
+            file.write_all_at(&[1; 5000], 9000).unwrap();
+            // The descriptor that is synced need not be one that writes.
+            let reader = File::open(root.join("there")).unwrap();
+            assert_eq!(reader.sync_data().unwrap_err().raw_os_error(), Some(EIO.raw()));
+            let now = fs::read(root.join("there")).unwrap();
+            assert_eq!(
+                (now.len(), &now[..10], &now[4096..]),
+                (4102, &b"0123456789"[..], &b"synced"[..])
+            );
+            assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(EIO.raw()));
+            file.sync_all().unwrap();
+        });
     assert_eq!(
         words(&trace)[4..],
         [
@@ -298,7 +303,7 @@ fn a_failed_sync_brings_back_what_the_device_has() {
         ]
     );
 
-    faulted(false, on::sync().fail_dirty(EIO).clone(), |root| {
+    faulted(false, on::sync().fail_sync(SyncFailure::FREEBSD, EIO).clone(), |root| {
         let file = open(root.join("there")).unwrap();
         file.write_all_at(b"new", 0).unwrap();
         file.sync_all().unwrap_err();
@@ -308,16 +313,17 @@ fn a_failed_sync_brings_back_what_the_device_has() {
 }
 
 fn a_failed_sync_that_is_told_late_is_told_to_the_next_opener() {
-    let trace = faulted(false, on::sync().take(1).fail_late(EIO), |root| {
-        let file = open(root.join("there")).unwrap();
-        file.write_all_at(b"new", 0).unwrap();
-        file.sync_all().unwrap();
-        drop(file);
-        let next = open(root.join("there")).unwrap();
-        assert_eq!(next.sync_all().unwrap_err().raw_os_error(), Some(EIO.raw()));
-        next.sync_all().unwrap();
-        open(root.join("there")).unwrap().sync_all().unwrap();
-    });
+    let trace =
+        faulted(false, on::sync().take(1).fail_sync(SyncFailure::EXT4_DATA_JOURNAL, EIO), |root| {
+            let file = open(root.join("there")).unwrap();
+            file.write_all_at(b"new", 0).unwrap();
+            file.sync_all().unwrap();
+            drop(file);
+            let next = open(root.join("there")).unwrap();
+            assert_eq!(next.sync_all().unwrap_err().raw_os_error(), Some(EIO.raw()));
+            next.sync_all().unwrap();
+            open(root.join("there")).unwrap().sync_all().unwrap();
+        });
     let failed = trace.ops.iter().filter(|record| record.errno == Some(EIO.raw()));
     assert_eq!(failed.count(), 2, "the sync that lied, and the one that told");
 }

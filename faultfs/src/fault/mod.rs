@@ -9,7 +9,7 @@
 //! - *misdirect*: what is written or read stands in another place.
 //! - *flip*, *garbage*, *stale*: what is read is not what the file holds.
 //! - *latent*: sectors cannot be read until they have been written again.
-//! - *fail-dirty*, *fail-revert*, *fail-late*: a sync fails as on other kernels than the usual Linux ones.
+//! - *fail-sync*: a sync fails as a certain kernel fails it.
 //! - *lie*: a sync says that all is durable, and nothing has become so.
 //! - *delay*, *stall*: the op takes its time, or does not come back.
 //! - *vanish*: from this op on the device is gone. *crash*: at this op the power goes.
@@ -26,6 +26,7 @@
 //!
 //! [`Injector`]: crate::Injector
 
+mod sync;
 mod torn;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::errno::Errno;
 use crate::injector::{Call, Reach};
 use crate::op::SECTOR;
 
+pub use sync::{Pages, Size, SyncFailure, Then, Told};
 pub(crate) use torn::garbage;
 pub use torn::{Keep, Leaves, Part, Torn};
 
@@ -44,15 +46,16 @@ pub use torn::{Keep, Leaves, Part, Torn};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The op fails with this error and changes nothing. A file's sync that fails so leaves the dirty
-    /// pages clean: no later sync writes them, unless they are written to again.
+    /// The op fails with this error and changes nothing. The sync of a file fails as
+    /// [`SyncFailure::EXT4_ORDERED`].
     Fail(Errno),
-    /// A file's sync fails, and its dirty pages stay dirty: the next sync writes them.
-    FailDirty(Errno),
-    /// A file's sync fails, and the file is again as the last successful one left it.
-    FailRevert(Errno),
-    /// A file's sync says that it succeeded and has written nothing; the next one on each handle fails.
-    FailLate(Errno),
+    /// The sync of a file fails.
+    FailSync {
+        /// What it does to pages, size and filesystem, and who is told.
+        how: SyncFailure,
+        /// What they are told.
+        errno: Errno,
+    },
     /// The op is carried out in full; the caller is told that it failed.
     FailAfter(Errno),
     /// A file grows by a part of what was asked, then the caller is told that it did not.
@@ -178,15 +181,22 @@ impl Fault {
     pub fn errno(&self) -> Option<Errno> {
         match *self {
             Fault::Fail(errno)
-            | Fault::FailDirty(errno)
-            | Fault::FailRevert(errno)
-            | Fault::FailLate(errno)
+            | Fault::FailSync { errno, .. }
             | Fault::FailAfter(errno)
             | Fault::Grow { errno, .. }
             | Fault::BothNames(errno)
             | Fault::Latent { errno, .. }
             | Fault::Vanish(errno) => Some(errno),
             Fault::Torn(torn) => torn.errno,
+            _ => None,
+        }
+    }
+
+    /// How the sync of a file fails; `None` for what is no failed sync.
+    pub fn sync_failure(&self) -> Option<SyncFailure> {
+        match self {
+            Fault::Fail(_) | Fault::Vanish(_) => Some(SyncFailure::EXT4_ORDERED),
+            Fault::FailSync { how, .. } => Some(*how),
             _ => None,
         }
     }
@@ -201,6 +211,7 @@ impl Fault {
         match self {
             Fault::Torn(torn) if !torn.is_prefix() => Reach::File,
             Fault::Grow { .. } => Reach::File,
+            Fault::FailSync { how: SyncFailure { only: Some(_), .. }, .. } => Reach::Filesystem,
             Fault::Misdirect(Place { file: None, .. }) => Reach::File,
             Fault::Misdirect(_) | Fault::Stale(_) | Fault::BothNames(_) => Reach::Filesystem,
             _ => Reach::Call,
@@ -240,12 +251,12 @@ impl Fault {
             errno,
         };
         match self {
-            Fault::Fail(errno)
-            | Fault::FailDirty(errno)
-            | Fault::FailRevert(errno)
-            | Fault::FailLate(errno)
-            | Fault::Latent { errno, .. }
-            | Fault::Vanish(errno) => Effect::Nothing(Some(*errno)),
+            Fault::FailSync { how, errno } => {
+                Effect::Nothing(Some(*errno).filter(|_| how.told.is_now()))
+            }
+            Fault::Fail(errno) | Fault::Latent { errno, .. } | Fault::Vanish(errno) => {
+                Effect::Nothing(Some(*errno))
+            }
             Fault::Lie => Effect::Nothing(None),
             Fault::Flip(_) | Fault::Garbage { .. } | Fault::Delay(_) | Fault::Stall => {
                 Effect::Part { len, errno: None }

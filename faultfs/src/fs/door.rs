@@ -320,7 +320,7 @@ impl Door {
         let effect = fault.as_ref().map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
         let errno = match (effect, &fault, &self.witness) {
             (Effect::Crash, ..) => return self.crash(Doing::Sync(kind)),
-            (Effect::Nothing(Some(_)), Some(fault), Some(witness)) => {
+            (Effect::Nothing(_), Some(fault), Some(witness)) if fault.sync_failure().is_some() => {
                 return witness.fail_sync(fault, kind, Location::caller());
             }
             (Effect::Nothing(errno), ..) => return answer((), errno),

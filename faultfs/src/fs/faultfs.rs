@@ -17,7 +17,6 @@ use super::options::OpenOptions;
 use super::path::{Follow, Roots, plain};
 use super::power::Wants;
 use super::shared::{Caller, Shared, State};
-use super::writeback::on_device;
 use crate::crash::{CrashImage, Loss};
 use crate::disk::{Body, Disk};
 use crate::errno::{EINVAL, EISDIR, ENOENT, EPERM};
@@ -302,9 +301,11 @@ impl FaultFs {
             Err(e) => (OpKind::Open, None, Err(e)),
         };
         let made = (kind == OpKind::Create).then_some(mode);
-        let real = self.step(state, (kind, path), caller, asked, |folder| {
-            folder.open_file(path, options, made)
-        })?;
+        let plain = plain(&self.shared.roots, path);
+        let call = Call { writes: options.writes(), ..Call::new(kind, &plain) };
+        let real = self
+            .shared
+            .step(state, &call, caller, asked, |folder| folder.open_file(path, options, made))?;
         let ino = ino.ok_or_else(changed_outside)?;
         let inner = FsFile::new(&self.shared, state, ino, options.clone(), real);
         Ok(self.file(path, inner))
@@ -375,8 +376,9 @@ impl FaultFs {
     }
 
     /// Drops the clean pages of a file from memory, as a kernel does that needs room. What a failed sync
-    /// left there alone is gone: those pages read as the device has them, zeros where it never had any.
-    /// Without a failed sync nothing changes.
+    /// left there alone is gone: those pages read as the device has them, zeros where it never had any; where
+    /// nobody has the file open, a size that was never written is gone too. Without a failed sync nothing
+    /// changes.
     ///
     /// # Errors
     ///
@@ -389,9 +391,13 @@ impl FaultFs {
         let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
         let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
         let mut content = live.clone();
-        let device = on_device(state.recorder.trace(), ino);
+        let device = state.on_device(ino);
         for page in device.lost {
             content.put_page(page, device.content.page(page));
+        }
+        // The inode itself stays as long as somebody has it open.
+        if device.len_is_lost && !state.open.contains_key(&ino) {
+            content.set_len(device.content.len());
         }
         let mut options = OpenOptions::new();
         options.write(true);

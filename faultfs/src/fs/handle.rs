@@ -20,12 +20,12 @@ use super::path::Follow;
 use super::power::Wants;
 use super::shared::{Caller, OpenId, Shared, State, outcome};
 use super::storage::Storage;
-use super::writeback::{before_last_write, on_device};
+use super::writeback::before_last_write;
 use crate::disk::Content;
 use crate::errno::{EBADF, EINVAL, EISDIR, ENOSPC, Errno};
-use crate::fault::{Effect, Fault, Place, Since};
+use crate::fault::{Fault, Pages, Place, Since, Size, SyncFailure, Told};
 use crate::injector::{Call, Injection, Reach};
-use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
+use crate::op::{Bytes, Ino, Op, PAGE, SECTOR, SyncKind};
 use crate::plan::OpKind;
 use crate::reads::Reads;
 use crate::trace::Outcome;
@@ -243,7 +243,9 @@ impl Open {
             let state = &mut *self.shared.enter(Wants::Change)?;
             if let Some(errno) = state.owed.remove(&self.id) {
                 state.unseen.remove(&self.ino);
-                state.note_failed(caller, op, errno);
+                // Kernels differ in whether such a sync writes; the weaker side: nothing, the size neither.
+                let how = SyncFailure { size: Size::Reverted, ..SyncFailure::EXT4_ORDERED };
+                state.note_failed_sync(caller, op, errno, how);
                 return Err(errno.into());
             }
         }
@@ -256,11 +258,31 @@ impl Open {
 }
 
 impl Open {
-    /// The file as its last successful sync left it.
-    fn revert(&self, state: &mut State, caller: Caller) -> io::Result<()> {
+    /// The pages of the file as the device has them; with `size` its size too.
+    fn revert(&self, state: &mut State, size: Size, caller: Caller) -> io::Result<()> {
         state.reading(Reads::everything);
-        let device = on_device(state.recorder.trace(), self.ino);
-        state.restore(self.ino, &device.content, self.reopened()?.as_ref(), caller)
+        let mut content = state.on_device(self.ino).content;
+        if size == Size::Persisted {
+            content.set_len(self.content(state)?.len());
+        }
+        state.restore(self.ino, &content, self.reopened()?.as_ref(), caller)
+    }
+
+    /// A sync of which only some pages cannot be written has written the others. Where it is not sure what
+    /// becomes of the size, nothing is.
+    fn write_others(&self, state: &mut State, how: SyncFailure, caller: Caller) {
+        let Some((first, end)) = how.only else { return };
+        state.reading(Reads::everything);
+        let (first, end) = (first / PAGE * PAGE, end.next_multiple_of(PAGE));
+        if how.size == Size::Reverted || end > state.on_device(self.ino).content.len() {
+            return;
+        }
+        for (offset, len) in [(0, first), (end, u64::MAX - end)] {
+            if len > 0 {
+                let started = state.start(caller, Op::SyncMap { ino: self.ino, offset, len });
+                state.end(started, Outcome::Done);
+            }
+        }
     }
 
     /// The file of a real folder, for writing anywhere: this handle need not be one that writes, and may be
@@ -304,6 +326,7 @@ impl Anywhere for Open {
 
     fn peek(&self, place: &Place, buf: &mut [u8]) -> io::Result<usize> {
         let state = &*self.shared.enter(Wants::Look)?;
+        state.reading(Reads::everything);
         let found = self.place(state, place)?;
         let content = found.and_then(|(ino, _)| state.disk().content(ino));
         Ok(content.map_or(0, |content| content.read_at(buf, place.offset)))
@@ -327,9 +350,10 @@ impl Anywhere for Open {
 
     fn stale(&self, since: Since, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let state = &*self.shared.enter(Wants::Look)?;
+        state.reading(Reads::everything);
         let trace = state.recorder.trace();
         let content = match since {
-            Since::Sync => on_device(trace, self.ino).content,
+            Since::Sync => state.on_device(self.ino).content,
             Since::Write => before_last_write(trace, self.ino, offset, buf.len() as u64),
         };
         Ok(content.read_at(buf, offset))
@@ -390,26 +414,34 @@ impl Witness for Open {
     }
 
     fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()> {
+        let (Some(how), Some(errno)) = (fault.sync_failure(), fault.errno()) else { return Ok(()) };
         let state = &mut *self.shared.lock();
         let op = Op::Sync { ino: self.ino, kind };
-        match *fault {
-            Fault::FailDirty(errno) => return Err(errno.into()),
-            Fault::FailLate(errno) => {
-                state.note_failed(caller, op, errno);
-                state.owe(self.ino, errno);
-                state.unseen.insert(self.ino, errno);
-                return Ok(());
-            }
-            Fault::FailRevert(_) => self.revert(state, caller)?,
-            _ => {}
+        if self.is_dir {
+            state.note_failed(caller, op, errno);
+            return Err(errno.into());
         }
-        let Effect::Nothing(Some(errno)) = fault.effect(None, 1) else { return Ok(()) };
-        state.note_failed(caller, op, errno);
-        if !self.is_dir {
-            state.owe(self.ino, errno);
+        if how.pages == Pages::Reverted {
+            self.revert(state, how.size, caller)?;
+        }
+        // Dirty pages are what they were: as if nobody had asked for the sync.
+        if how.pages != Pages::Dirty {
+            self.write_others(state, how, caller);
+            state.note_failed_sync(caller, op, errno, how);
+        }
+        match how.told {
+            Told::EveryHandle | Told::EveryHandleLater => state.owe(self.ino, errno),
+            Told::CallerLater => drop(state.owed.insert(self.id, errno)),
+            Told::Caller | Told::FirstOpener | Told::Nobody => {}
+        }
+        if matches!(how.told, Told::EveryHandleLater | Told::FirstOpener) {
+            state.unseen.insert(self.ino, errno);
+        }
+        if how.told.is_now() {
             state.owed.remove(&self.id);
+            return Err(errno.into());
         }
-        Err(errno.into())
+        Ok(())
     }
 }
 

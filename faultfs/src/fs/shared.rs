@@ -13,13 +13,13 @@ use super::path::Roots;
 use super::power::{Freezer, Wants};
 use crate::disk::Disk;
 use crate::errno::{EIO, ENOSPC, Errno};
-use crate::fault::Effect;
+use crate::fault::{Effect, SyncFailure};
 use crate::injector::{Call, Injection, Injector, Reach};
 use crate::op::{Ino, Op};
 use crate::points::{self, Listening};
 use crate::reads::Reads;
 use crate::recorder::{OpId, Recorder};
-use crate::trace::{Outcome, Site, Trace};
+use crate::trace::{Outcome, Site, Stamp, Trace};
 
 /// Where a call was written.
 pub(super) type Caller = &'static Location<'static>;
@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) owed: BTreeMap<OpenId, Errno>,
     /// Failed syncs that nobody has been told of yet.
     pub(super) unseen: BTreeMap<Ino, Errno>,
+    /// The syncs of the trace that have failed, by their starts.
+    pub(super) failures: BTreeMap<Stamp, SyncFailure>,
     next_open: OpenId,
     /// How many traces were taken: an op that started before one does not end after it.
     traces_taken: u64,
@@ -81,6 +83,7 @@ impl Shared {
             open: BTreeMap::new(),
             owed: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            failures: BTreeMap::new(),
             next_open: 0,
             traces_taken: 0,
             threads: HashMap::new(),
@@ -179,6 +182,7 @@ impl Shared {
         asked: Option<Op>,
     ) -> io::Result<()> {
         let Some(Op::Rename { from, to, .. }) = asked else { return Ok(()) };
+        state.reading(Reads::everything);
         let ino = state.disk().lookup(&from).expect("a rename has a source");
         let started = state.start(caller, Op::Link { ino, slot: to });
         let done = match (&self.folder, call.other) {
@@ -277,6 +281,7 @@ impl State {
     /// The trace so far; a new recording starts, for which all that is there is durable.
     pub(super) fn take_trace(&mut self) -> Trace {
         self.traces_taken += 1;
+        self.failures.clear();
         self.recorder.take()
     }
 

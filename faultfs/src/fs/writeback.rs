@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::shared::{Caller, State};
 use crate::disk::{Content, page_spans};
 use crate::errno::Errno;
+use crate::fault::{Size, SyncFailure};
 use crate::op::{Bytes, Ino, Op, PAGE};
 use crate::trace::{Outcome, Stamp, Trace};
 
@@ -22,6 +24,8 @@ pub(super) struct OnDevice {
     pub(super) content: Content,
     /// Pages that memory has anew, and that no later sync will write.
     pub(super) lost: BTreeSet<u64>,
+    /// True where memory has a new size that no later sync will write.
+    pub(super) len_is_lost: bool,
 }
 
 /// A file on its way through a trace.
@@ -29,30 +33,46 @@ struct Follower {
     live: Content,
     /// Pages that differ from the device and will be written, with the stamp of their last change.
     dirty: BTreeMap<u64, Stamp>,
+    /// The last change of the size that a sync will still write.
+    dirty_len: Option<Stamp>,
     device: OnDevice,
 }
 
-/// Follows `ino` through what was done to it, and says what the device has of it.
-pub(super) fn on_device(trace: &Trace, ino: Ino) -> OnDevice {
+/// Follows `ino` through what was done to it, and says what the device has of it; `failures` are the syncs
+/// that have failed, by their starts.
+fn on_device(trace: &Trace, ino: Ino, failures: &BTreeMap<Stamp, SyncFailure>) -> OnDevice {
     let start = trace.base.content(ino).cloned().unwrap_or_default();
-    let device = OnDevice { content: start.clone(), lost: BTreeSet::new() };
-    let mut follower = Follower { live: start, dirty: BTreeMap::new(), device };
+    let device = OnDevice { content: start.clone(), ..OnDevice::default() };
+    let mut follower = Follower { live: start, dirty: BTreeMap::new(), dirty_len: None, device };
     // A sync covers what had ended before it started, and counts from its end on.
     let mut started = BTreeMap::new();
     for (stamp, index) in stamps(trace, ino) {
         let record = &trace.ops[index];
         match &record.op {
-            Op::Sync { .. } | Op::SyncAll if stamp == record.start => {
+            Op::Sync { .. } | Op::SyncMap { .. } | Op::SyncAll if stamp == record.start => {
                 started.insert(index, follower.live.clone());
             }
-            Op::Sync { .. } | Op::SyncAll => {
+            Op::Sync { .. } | Op::SyncMap { .. } | Op::SyncAll => {
                 let seen = started.remove(&index).expect("an op starts before it ends");
-                follower.synced(&seen, record.start, record.errno.is_none());
+                let pages = match record.op {
+                    Op::SyncMap { offset, len, .. } => {
+                        offset / PAGE..offset.saturating_add(len).div_ceil(PAGE)
+                    }
+                    _ => 0..u64::MAX,
+                };
+                let failed = record.errno.map(|_| {
+                    let how = failures.get(&record.start);
+                    how.copied().unwrap_or(SyncFailure::EXT4_ORDERED)
+                });
+                follower.synced(&seen, record.start, pages, failed);
             }
             op if record.errno.is_none() => follower.changed(op, stamp),
             _ => {}
         }
     }
+    let OnDevice { content, .. } = &follower.device;
+    follower.device.len_is_lost =
+        follower.dirty_len.is_none() && content.len() != follower.live.len();
     follower.device
 }
 
@@ -87,7 +107,7 @@ fn stamps(trace: &Trace, ino: Ino) -> BTreeMap<Stamp, usize> {
         let Some(end) = record.end else { continue };
         match &record.op {
             Op::SyncAll => stamps.extend([(record.start, index), (end, index)]),
-            Op::Sync { ino: i, .. } if *i == ino => {
+            Op::Sync { ino: i, .. } | Op::SyncMap { ino: i, .. } if *i == ino => {
                 stamps.extend([(record.start, index), (end, index)]);
             }
             Op::Write { ino: i, .. } | Op::SetLen { ino: i, .. } if *i == ino => {
@@ -100,6 +120,23 @@ fn stamps(trace: &Trace, ino: Ino) -> BTreeMap<Stamp, usize> {
 }
 
 impl State {
+    /// What the device has of a file.
+    pub(super) fn on_device(&self, ino: Ino) -> OnDevice {
+        on_device(self.recorder.trace(), ino, &self.failures)
+    }
+
+    /// A sync of a file that has failed so, for the record.
+    pub(super) fn note_failed_sync(
+        &mut self,
+        caller: Caller,
+        op: Op,
+        errno: Errno,
+        how: SyncFailure,
+    ) {
+        self.failures.insert(self.recorder.next_start(), how);
+        self.note_failed(caller, op, errno);
+    }
+
     /// Every handle of the file will be told of a failed sync.
     pub(super) fn owe(&mut self, ino: Ino, errno: Errno) {
         let handles = self.open.get(&ino).into_iter().flatten();
@@ -142,6 +179,14 @@ impl State {
 
 impl Follower {
     fn changed(&mut self, op: &Op, stamp: Stamp) {
+        let before = self.live.len();
+        self.change(op, stamp);
+        if self.live.len() != before && self.live.len() != self.device.content.len() {
+            self.dirty_len = Some(stamp);
+        }
+    }
+
+    fn change(&mut self, op: &Op, stamp: Stamp) {
         match op {
             Op::Write { offset, data, sync, .. } => {
                 self.live.write_at(data, *offset);
@@ -174,19 +219,35 @@ impl Follower {
         self.device.lost.remove(&page);
     }
 
-    /// A sync that saw the file as `seen` and started at `start` has ended.
-    fn synced(&mut self, seen: &Content, start: Stamp, success: bool) {
-        let covered: Vec<u64> =
-            self.dirty.iter().filter(|(_, at)| **at < start).map(|(page, _)| *page).collect();
+    /// A sync of these pages that saw the file as `seen` and started at `start` has ended.
+    fn synced(
+        &mut self,
+        seen: &Content,
+        start: Stamp,
+        pages: Range<u64>,
+        failed: Option<SyncFailure>,
+    ) {
+        let dirty = self.dirty.range(pages).filter(|(_, at)| **at < start);
+        let covered: Vec<u64> = dirty.map(|(page, _)| *page).collect();
+        let device_end = self.device.content.len().div_ceil(PAGE);
+        let grows = covered.last().is_some_and(|page| *page >= device_end);
         for page in covered {
             self.dirty.remove(&page);
-            match success {
-                true => self.device.content.put_page(page, seen.page(page)),
-                false => drop(self.device.lost.insert(page)),
+            match failed {
+                None => self.device.content.put_page(page, seen.page(page)),
+                Some(_) => drop(self.device.lost.insert(page)),
             }
         }
-        if success {
+        let len_is_dirty = self.dirty_len.is_some_and(|at| at < start);
+        let len_is_written = match failed {
+            None => len_is_dirty || grows,
+            Some(how) => how.size == Size::Persisted,
+        };
+        if len_is_written {
             self.device.content.set_len(seen.len());
+        }
+        if len_is_dirty {
+            self.dirty_len = None;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rule::{OpKind, Pattern, Ratio, Rule};
 use crate::errno::Errno;
-use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, Torn};
+use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, SyncFailure, Torn};
 
 /// Where a rule starts: the kind of op that it is about.
 ///
@@ -383,36 +383,16 @@ macro_rules! lying_syncs {
 
 lying_syncs!(Sync SyncDir SyncAll);
 
-/// How kernels fail the sync of a file (Rebello et al., "Can Applications Recover from fsync Failures?",
-/// table 1):
-///
-/// | kernel | fault | the dirty pages | who is told |
-/// |---|---|---|---|
-/// | Linux, ext4 ordered and XFS | `fail` | clean, with the new data in memory only | every handle, once |
-/// | Linux, ext4 with `data=journal` | `fail_late` | the same | every handle, at its next sync |
-/// | Linux, btrfs | `fail_revert` | gone: data and size as at the last sync | every handle, once |
-/// | FreeBSD, illumos | `fail_dirty` | still dirty | the caller |
-///
-/// What is clean in memory only is lost when memory is needed ([`FaultFs::evict`]) or the power goes; that
-/// a later sync succeeds says nothing of it. Around a file of your own, of whose pages nothing is known,
-/// all four are `fail`.
-///
-/// [`FaultFs::evict`]: crate::FaultFs::evict
 impl When<on::Sync> {
-    /// The sync fails with `errno`; the dirty pages stay dirty, and the next sync writes them.
-    pub fn fail_dirty(self, errno: Errno) -> Rule {
-        self.rule(Fault::FailDirty(errno))
-    }
-
-    /// The sync fails with `errno`, and the file is again as the last successful sync left it.
-    pub fn fail_revert(self, errno: Errno) -> Rule {
-        self.rule(Fault::FailRevert(errno))
-    }
-
-    /// The sync says that it succeeded and has written nothing. The next one on each handle that is open
-    /// now, or on the first that is opened later, fails with `errno` and writes nothing either.
-    pub fn fail_late(self, errno: Errno) -> Rule {
-        self.rule(Fault::FailLate(errno))
+    /// The sync fails as `how` says, with `errno`. What is clean in memory only is lost when memory is needed
+    /// ([`FaultFs::evict`]) or the power goes; that a later sync succeeds says nothing of it.
+    ///
+    /// Around a file of your own, of whose pages nothing is known, it fails where the caller is told by this
+    /// sync, and else succeeds; nothing is synced.
+    ///
+    /// [`FaultFs::evict`]: crate::FaultFs::evict
+    pub fn fail_sync(self, how: SyncFailure, errno: Errno) -> Rule {
+        self.rule(Fault::FailSync { how, errno })
     }
 }
 

@@ -6,7 +6,8 @@
 //! when  = "after" "point" name | "at" first ".." end | "per-file" | "skip" count | "take" count
 //!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
-//!       | "fail-dirty" errno | "fail-revert" errno | "fail-late" errno
+//!       | "fail-sync" errno ( "as" profile | "pages" word "told" word "size" word "then" word )
+//!         [ "in" first ".." end ]
 //!       | "torn" keep [ "leaving" ( "zeros" | "garbage" seed ) ] ( errno | "silently" ) | "lose"
 //!       | "grow" part errno | "both-names" errno | "misdirect" "to" offset [ "of" file ]
 //!       | "lie" | "flip" bit | "garbage" first ".." end "seed" number | "stale" ( "write" | "sync" )
@@ -27,7 +28,7 @@ use super::rule::{OpKind, Pattern, Ratio, Rule};
 use super::words::{Word, WordKind, Words, is_plain};
 use crate::errno::Errno;
 use crate::error::{Error, closest};
-use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, Torn};
+use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, SyncFailure, Torn};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,9 +83,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Fail(errno) => write!(f, "fail {errno}"),
             Fault::FailAfter(errno) => write!(f, "fail-after {errno}"),
-            Fault::FailDirty(errno) => write!(f, "fail-dirty {errno}"),
-            Fault::FailRevert(errno) => write!(f, "fail-revert {errno}"),
-            Fault::FailLate(errno) => write!(f, "fail-late {errno}"),
+            Fault::FailSync { how, errno } => write!(f, "fail-sync {errno} {how}"),
             Fault::Short(bytes) => write!(f, "short {bytes}"),
             Fault::Torn(torn) => write!(f, "{torn}"),
             Fault::Grow { by, errno } => write!(f, "grow {by} {errno}"),
@@ -156,7 +155,7 @@ fn menu(op: Option<OpKind>) -> Vec<&'static str> {
     let own: &[&str] = match op {
         Some(OpKind::Read) => &["short", "flip", "garbage", "stale", "latent", "misdirect"],
         Some(OpKind::Write) => &["short", "torn", "lose", "misdirect"],
-        Some(OpKind::Sync) => &["fail-dirty", "fail-revert", "fail-late", "lie"],
+        Some(OpKind::Sync) => &["fail-sync", "lie"],
         Some(OpKind::SyncDir | OpKind::SyncAll) => &["lie"],
         Some(OpKind::SetLen) => &["grow"],
         Some(OpKind::Rename) => &["both-names"],
@@ -320,9 +319,7 @@ fn fault(words: &mut Words<'_>, op: Option<OpKind>) -> Result<Fault, Error> {
     Ok(match &*word.text {
         "fail" => Fault::Fail(errno(words)?),
         "fail-after" => Fault::FailAfter(errno(words)?),
-        "fail-dirty" => Fault::FailDirty(errno(words)?),
-        "fail-revert" => Fault::FailRevert(errno(words)?),
-        "fail-late" => Fault::FailLate(errno(words)?),
+        "fail-sync" => Fault::FailSync { errno: errno(words)?, how: sync_failure(words)? },
         "short" => Fault::Short(number(words, 1)?),
         "lie" => Fault::Lie,
         "flip" => Fault::Flip(number(words, 0)?),
@@ -350,6 +347,23 @@ fn fault(words: &mut Words<'_>, op: Option<OpKind>) -> Result<Fault, Error> {
         "crash" => Fault::Crash,
         _ => Fault::Torn(torn(words)?),
     })
+}
+
+fn sync_failure(words: &mut Words<'_>) -> Result<SyncFailure, Error> {
+    let how = match choice(words, &[("as", true), ("pages", false)])? {
+        true => choice(words, SyncFailure::PROFILES)?,
+        false => {
+            let pages = choice(words, SyncFailure::PAGES)?;
+            expect(words, "told")?;
+            let told = choice(words, SyncFailure::TOLD)?;
+            expect(words, "size")?;
+            let size = choice(words, SyncFailure::SIZE)?;
+            expect(words, "then")?;
+            SyncFailure { pages, told, size, then: choice(words, SyncFailure::THEN)?, only: None }
+        }
+    };
+    let only = if accept(words, "in")? { Some(range(words)?) } else { None };
+    Ok(SyncFailure { only, ..how })
 }
 
 fn torn(words: &mut Words<'_>) -> Result<Torn, Error> {
@@ -460,6 +474,7 @@ fn number(words: &mut Words<'_>, min: u64) -> Result<u64, Error> {
 mod tests {
     use super::*;
     use crate::errno::{EIO, ENOSPC};
+    use crate::fault::Told;
     use crate::plan::on;
     use std::time::Duration;
 
@@ -507,9 +522,16 @@ mod tests {
             (on::read().short(1), "read * -> short 1"),
             (on::read().path("db").flip(803), "read db -> flip 803"),
             (on::sync().take(1).lie(), "sync * take 1 -> lie"),
-            (on::sync().fail_dirty(EIO), "sync * -> fail-dirty EIO"),
-            (on::sync().fail_revert(EIO), "sync * -> fail-revert EIO"),
-            (on::sync().fail_late(EIO), "sync * -> fail-late EIO"),
+            (on::sync().fail_sync(SyncFailure::FREEBSD, EIO), "sync * -> fail-sync EIO as freebsd"),
+            (
+                on::sync().fail_sync(SyncFailure::XFS.of_bytes(0..4096), ENOSPC),
+                "sync * -> fail-sync ENOSPC as xfs in 0..4096",
+            ),
+            (
+                on::sync()
+                    .fail_sync(SyncFailure { told: Told::Nobody, ..SyncFailure::BTRFS_TREE }, EIO),
+                "sync * -> fail-sync EIO pages clean told nobody size reverted then read-only",
+            ),
             (on::sync_dir().lie(), "sync-dir * -> lie"),
             (on::sync_all().lie(), "sync-all * -> lie"),
             (on::write().take(3).short(512).optional(), "write * take 3 optional -> short 512"),
@@ -621,7 +643,7 @@ mod tests {
             ("sync * fail EIO", "column 8: unexpected `fail`; write `skip N`, `take N`, `at N..M`"),
             (
                 "sync * -> short 5",
-                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, fail-dirty,",
+                "column 11: `short` is no fault of `sync`; `sync` can: fail, fail-after, fail-sync, ",
             ),
             (
                 "write * -> trn 1 bytes EIO",
@@ -634,6 +656,11 @@ mod tests {
             ),
             ("write * -> torn hole 1 pages EIO", "column 30: unexpected `EIO`; write `after`"),
             ("read * -> stale", "column 16: the plan ends here; write `write` or `sync`"),
+            ("sync * -> fail-sync EIO", "column 24: the plan ends here; write `as` or `pages`"),
+            (
+                "sync * -> fail-sync EIO as zfs",
+                "column 28: unexpected `zfs`; write `ext4-ordered` or `ext4-data-journal` or `xfs`",
+            ),
             ("any * -> delay 5", "column 17: the plan ends here; write `ms`"),
             ("read * -> fail-after EIO", "column 11: `fail-after` is no fault of `read`; "),
             ("write * -> misdirect 5", "column 22: unexpected `5`; write `to`"),

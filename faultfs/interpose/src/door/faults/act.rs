@@ -21,7 +21,9 @@ pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
     let whole = usize::try_from(asked.len).unwrap_or(usize::MAX);
     let is_sync = matches!(asked.kind, OpKind::Sync | OpKind::SyncDir);
     match fault.effect(asked.offset, whole) {
-        Effect::Nothing(Some(errno)) if is_sync => syncs::fail(&call, fault, errno),
+        Effect::Nothing(_) if is_sync && fault.sync_failure().is_some() => {
+            syncs::fail(&call, &fault)
+        }
         Effect::Nothing(errno) => answer(0, errno),
         Effect::Crash => {
             session::cut();

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::*};
 
 use faultfs::errno::Errno;
-use faultfs::fault::Fault;
+use faultfs::fault::{Fault, Pages, Told};
 
 use crate::record::Kind;
 
@@ -130,35 +130,55 @@ fn owe(ino: u64, errno: Errno) {
 }
 
 /// The sync of a file or directory fails before it has done anything.
-pub(super) fn fail(call: &Call, fault: Fault, errno: Errno) -> Returned {
-    let told = -(errno.raw() as Returned);
-    let Some(held) = DOOR.hold() else { return told };
-    let Some(stat) = DOOR.behind(call.fd(0)) else { return told };
-    match fault {
-        Fault::FailDirty(_) => return told,
-        Fault::FailRevert(_) => device::revert(&held, call, &stat),
-        _ => {}
-    }
-    note(&held, call, &stat, errno);
+pub(super) fn fail(call: &Call, fault: &Fault) -> Returned {
+    let (Some(how), Some(errno)) = (fault.sync_failure(), fault.errno()) else { return 0 };
+    let now = -(errno.raw() as Returned);
+    let Some(held) = DOOR.hold() else { return now };
+    let Some(stat) = DOOR.behind(call.fd(0)) else { return now };
     if stat.is(libc::S_IFDIR) {
-        return told;
+        note(&held, call, &stat, errno);
+        return now;
     }
-    owe(stat.ino, errno);
-    if let Fault::FailLate(_) = fault {
-        let free = DEBTS.unseen.iter().find(|(ino, _)| [0, stat.ino].contains(&ino.load(Relaxed)));
-        if let Some((ino, kept)) = free {
-            ino.store(stat.ino, Relaxed);
-            kept.store(errno.raw() as u16, Relaxed);
-        } else {
-            held.unmodelled(
-                call,
-                "more failed syncs that nobody was told of than can be kept (64)",
-            );
+    if how.pages == Pages::Reverted {
+        device::revert(&held, call, &stat);
+    }
+    if how.pages != Pages::Dirty {
+        note(&held, call, &stat, errno);
+    }
+    match how.told {
+        Told::EveryHandle | Told::EveryHandleLater => owe(stat.ino, errno),
+        Told::CallerLater => {
+            if let Some(owed) = usize::try_from(call.fd(0)).ok().and_then(|fd| DEBTS.owed.get(fd)) {
+                owed.store(errno.raw() as u16, Relaxed);
+            }
         }
-        return 0;
+        Told::Caller | Told::FirstOpener | Told::Nobody => {}
     }
-    settle(call.fd(0));
-    told
+    match how.told {
+        Told::Caller | Told::EveryHandle => {
+            settle(call.fd(0));
+            now
+        }
+        Told::EveryHandleLater | Told::FirstOpener => {
+            keep_unseen(&held, call, stat.ino, errno);
+            0
+        }
+        Told::CallerLater | Told::Nobody => 0,
+    }
+}
+
+/// The first one who opens the file will be told.
+fn keep_unseen(held: &Held<'_>, call: &Call, ino: u64, errno: Errno) {
+    let free = DEBTS.unseen.iter().find(|(at, _)| [0, ino].contains(&at.load(Relaxed)));
+    match free {
+        Some((at, kept)) => {
+            at.store(ino, Relaxed);
+            kept.store(errno.raw() as u16, Relaxed);
+        }
+        None => {
+            held.unmodelled(call, "more failed syncs that nobody was told of than can be kept (64)")
+        }
+    }
 }
 
 /// A sync that failed, for the record.
