@@ -57,8 +57,9 @@ pub(crate) struct Torture {
     /// the same result.
     #[arg(long)]
     pub(crate) no_pruning: bool,
-    /// Judge one share of the states, as 3/8, and write what was found to the folder of shards.
-    #[arg(long, value_name = "I/N", requires = "shards")]
+    /// Judge one share of the states, as 3/8, and write what was found to the folder of shards; `merge` tells
+    /// whether the whole is as expected.
+    #[arg(long, value_name = "I/N", requires = "shards", conflicts_with_all = ["baseline", "junit"])]
     pub(crate) partition: Option<Partition>,
     /// The folder for the shard files.
     #[arg(long, value_name = "DIR", requires = "partition")]
@@ -84,6 +85,15 @@ pub(crate) struct Output {
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+    /// Write the result to this file as JUnit XML, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Compare with what this file holds: nothing may be worse, and nothing measured no longer.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Write what was found to the file of the baseline. Refused where the variable CI is set.
+    #[arg(long, requires = "baseline")]
+    pub(crate) update_baseline: bool,
     #[command(flatten)]
     pub(crate) traces: Traces,
 }

@@ -4,7 +4,9 @@
 //! Arguments, progress and exit codes; what it does is done by the `faultfs` library.
 
 mod args;
+mod baseline;
 mod exit;
+mod junit;
 mod merge;
 mod output;
 mod points;

@@ -24,6 +24,15 @@ impl Run {
         self.report.share_held() || self.expected.contains(&self.report.verdict)
     }
 
+    /// What is not as expected, in a line.
+    pub(crate) fn difference(&self) -> String {
+        let expected = self.expected_words();
+        match self.report.failures.first() {
+            Some(failure) => format!("{}; {}", failure.message, failure.sentence()),
+            None => format!("{}, where {expected} is expected", self.report.verdict),
+        }
+    }
+
     fn expected_words(&self) -> String {
         self.expected.iter().map(|v| v.word()).collect::<Vec<_>>().join(" or ")
     }
@@ -175,4 +184,25 @@ pub(crate) fn json(runs: &[Run]) -> String {
         trace: &run.report.trace,
     });
     serde_json::to_string_pretty(&Json { runs: runs.collect() }).expect("plain data serialises")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use faultfs::Profile;
+
+    /// A run of a configuration that ended with `verdict`.
+    pub(crate) fn run(config: &'static str, expected: Verdict, verdict: Verdict) -> Run {
+        let exploration = faultfs::explore(|_| Ok(())).named("sqlite").in_process();
+        let traces = std::env::temp_dir();
+        let reports = exploration.traces(traces).profiles([Profile::POSIX]).reports(|_, _| Ok(()));
+        let mut report = reports.expect("nothing to fail at").remove(0);
+        report.verdict = verdict;
+        report.distinct = 10;
+        if verdict == Verdict::NotMeasured {
+            report.not_measured.push("<row> & more".into());
+        }
+        let expected = vec![expected].leak();
+        Run { target: "sqlite", config, expected, report, seconds: 0.5 }
+    }
 }

@@ -8,12 +8,14 @@ use faultfs::report::Report;
 use faultfs::session;
 use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
-use faultfs::worker::Launch;
+use faultfs::worker::{self, Launch};
 use faultfs::{Error, Profile};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{Format, Output, Torture};
+use crate::baseline::{self, Baseline};
 use crate::exit::{self, Trouble};
+use crate::junit;
 use crate::output::{self, Run};
 use crate::target::Target;
 
@@ -50,6 +52,7 @@ pub(crate) struct Job {
 
 /// Does the jobs in order, prints what was found, and says how the tool is to end.
 pub(crate) fn run_all(jobs: Vec<Job>, output: &Output) -> Result<u8, Trouble> {
+    let before = known(output)?;
     let bar = ProgressBar::new(0);
     bar.set_style(
         ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len} states").expect("a template"),
@@ -67,14 +70,40 @@ pub(crate) fn run_all(jobs: Vec<Job>, output: &Output) -> Result<u8, Trouble> {
         }
     }
     bar.finish_and_clear();
+    if let Some(file) = &output.junit {
+        junit::write(&runs, file)?;
+    }
     exit::print(&match output.format {
         Format::Text => output::text(&runs),
         Format::Json => output::json(&runs) + "\n",
     })?;
     if session::interrupted() {
         eprintln!("{}", cut_short(&runs, jobs.iter().map(|job| job.profiles.len()).sum()));
+        return Ok(exit::INTERRUPTED);
     }
-    Ok(code(&runs))
+    let compared = match (&before, &output.baseline) {
+        (Some(before), _) => {
+            let comparison = before.compare(&Baseline::of(&runs));
+            eprint!("{comparison}");
+            comparison.code()
+        }
+        (None, Some(file)) => {
+            Baseline::of(&runs).save(file)?;
+            None
+        }
+        (None, None) => None,
+    };
+    Ok(compared.unwrap_or(code(&runs)))
+}
+
+/// The baseline to compare with; read before anything runs, since reading may be refused.
+fn known(output: &Output) -> Result<Option<Baseline>, Trouble> {
+    match &output.baseline {
+        _ if output.update_baseline => baseline::refuse_in_ci().map(|()| None),
+        // Workers take no part in it.
+        Some(file) if worker::current().is_none() => Baseline::load(file).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What an interruption left of the `planned` runs.
@@ -86,7 +115,6 @@ fn cut_short(runs: &[Run], planned: usize) -> String {
 
 fn code(runs: &[Run]) -> u8 {
     match runs {
-        _ if session::interrupted() => exit::INTERRUPTED,
         _ if runs.iter().all(Run::as_expected) => exit::OK,
         _ if runs.iter().any(|r| !r.as_expected() && r.report.verdict != Verdict::NotMeasured) => {
             exit::FAILURE

@@ -149,6 +149,53 @@ fn eight_shards_merged_equal_one_run_but_for_times() {
     assert!(stderr(&merge(&files)).contains("not a shard of faultfs"));
 }
 
+/// A baseline is made, holds, and is not rewritten by CI.
+#[test]
+fn a_baseline_holds_on_to_what_was_found_and_ci_cannot_rewrite_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, junit) = (dir.path().join("baseline.json"), dir.path().join("junit.xml"));
+    let (baseline, traces) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+    let run = |profile: &str, more: &[&str], ci: &str| {
+        let args = ["torture", "sqlite", "--config", "delete-off", "--profile", profile];
+        let args = [&args[..], &["--traces", traces, "--baseline", baseline], more].concat();
+        tool(&args).env("CI", ci).output().unwrap()
+    };
+    let code = |output: &Output| (output.status.code(), stderr(output));
+
+    let (missing, error) = code(&run("process-kill", &[], ""));
+    assert_eq!(missing, Some(2));
+    assert!(error.contains("--update-baseline makes one"), "{error}");
+    let (refused, error) = code(&run("process-kill", &["--update-baseline"], "true"));
+    assert_eq!(refused, Some(2));
+    assert!(error.contains("the variable CI is set") && !file.exists(), "{error}");
+
+    let update = ["--update-baseline", "--junit", junit.to_str().unwrap()];
+    assert_eq!(code(&run("process-kill", &update, "false")).0, Some(0));
+    assert!(fs::read_to_string(&junit).unwrap().contains("<testcase name=\"process-kill\""));
+    let (same, said) = code(&run("process-kill", &[], "true"));
+    assert_eq!(same, Some(0), "{said}");
+    assert!(said.contains("1 of 1 runs as before"), "{said}");
+
+    // One run is gone, another came.
+    let (unmeasured, said) = code(&run("data-journal", &[], "true"));
+    assert_eq!(unmeasured, Some(3), "{said}");
+    let of = "sqlite/delete-off under";
+    assert!(
+        said.contains(&format!("UNMEASURED {of} process-kill: was held, and was not run")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("new        {of} data-journal: lost")), "{said}");
+
+    fs::write(
+        &file,
+        fs::read_to_string(&file).unwrap().replace("\"distinct\": ", "\"distinct\": 9"),
+    )
+    .unwrap();
+    assert_eq!(code(&run("process-kill", &[], "true")).0, Some(3));
+    fs::write(&file, "{}").unwrap();
+    assert!(code(&run("process-kill", &[], "true")).1.contains("not a baseline"));
+}
+
 #[test]
 fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
     let traces = tempfile::tempdir().unwrap();

@@ -98,7 +98,8 @@ pub fn check_state(
     }
 }
 
-/// Does a part of the exploration of `trace` under each of `profiles`, or all of it, and makes the page of what failed, beside the saved trace.
+/// Does a part of the exploration of `trace` under each of `profiles`, or all of it, and makes the page of
+/// what failed, beside the saved trace.
 pub(crate) fn explore_profiles(
     trace: &Arc<Trace>,
     profiles: &[Profile],
