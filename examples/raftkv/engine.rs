@@ -96,6 +96,10 @@ impl<I> Cursor<I> {
     pub(crate) fn new(iter: I) -> Cursor<I> {
         Cursor { iter, has_failed: false }
     }
+
+    pub(crate) fn into_inner(self) -> I {
+        self.iter
+    }
 }
 
 impl<I: Iterator<Item = Result<(Key, Value)>>> Iterator for Cursor<I> {

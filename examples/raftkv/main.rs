@@ -9,6 +9,7 @@
 //! ```
 
 mod engine;
+mod faulty;
 mod raftkv;
 mod scheduler;
 
@@ -16,11 +17,13 @@ use std::sync::Arc;
 
 use engine::{Context, Engine, Error, IterOptions, Key, Modify, Result, ScanMode, Snapshot, Value};
 use faultpoint::{Scenario, Scope, Sweep};
+use faulty::Faulty;
 use raftkv::{RaftKv, TERM};
 use scheduler::{Scan, Scheduler, outcome_of};
 
 fn main() {
     without_faults();
+    a_disk_fails_in_the_middle_of_a_scan();
     if !faultpoint::has_failpoints() {
         println!("fail points are off: nothing was injected");
         return;
@@ -33,6 +36,7 @@ fn main() {
     the_scheduler_panics_when_a_snapshot_has_come();
     an_iterator_fails_at_creation();
     an_iterator_fails_in_the_middle();
+    an_iterator_fails_at_creation_and_then_in_the_middle();
     one_store_of_two_is_fuzzed_while_the_other_fails_for_certain();
     every_pass_of_every_point_fails();
 }
@@ -68,11 +72,15 @@ impl Node {
     }
 
     fn scan(&self) -> Result<Vec<(Key, Value)>> {
-        outcome_of(|cb| {
-            self.scheduler.run(Scan { start: Key::new(), cb });
-            Ok(())
-        })
+        scan(&self.scheduler)
     }
+}
+
+fn scan<E: Engine + Send + Sync + 'static>(scheduler: &Scheduler<E>) -> Result<Vec<(Key, Value)>> {
+    outcome_of(|cb| {
+        scheduler.run(Scan { start: Key::new(), cb });
+        Ok(())
+    })
 }
 
 fn without_faults() {
@@ -88,6 +96,40 @@ fn without_faults() {
     let backward = snapshot.iter(IterOptions::default(), ScanMode::Backward).unwrap();
     assert_eq!(backward.count(), 1);
     println!("without faults: what was written is read");
+}
+
+/// Four pairs, and the same store with scans that meet a bad block at the third.
+fn with_a_bad_block() -> (Node, Arc<Faulty>) {
+    let node = Node::start();
+    for key in ["a", "b", "c", "d"] {
+        node.put(key, "1").unwrap();
+    }
+    let store = Arc::clone(&node.store);
+    let faulty = Faulty { store, spoil: |scan| scan.fail(2, Error::Io("bad block".to_owned())) };
+    (node, Arc::new(faulty))
+}
+
+fn a_disk_fails_in_the_middle_of_a_scan() {
+    let (node, faulty) = with_a_bad_block();
+    let scheduler = Scheduler::start(Arc::clone(&faulty));
+    assert_eq!(scan(&scheduler), Err(Error::Io("bad block".to_owned())), "all of it, or an error");
+    // A client that leaves errors out has two of four pairs, and no word of it.
+    let snapshot = outcome_of(|cb| faulty.async_snapshot(&Context { term: TERM }, cb)).unwrap();
+    let cursor = snapshot.iter(IterOptions::default(), ScanMode::Forward).unwrap();
+    assert_eq!(cursor.flatten().count(), 2);
+    assert_eq!(node.scan().unwrap().len(), 4, "the store itself is whole");
+    println!("FaultIter: a scan failed in the middle, and its client was told");
+}
+
+fn an_iterator_fails_at_creation_and_then_in_the_middle() {
+    let faults = Scenario::new();
+    let (_node, faulty) = with_a_bad_block();
+    let scheduler = Scheduler::start(faulty);
+    faults.arm("raftkv_snapshot_iter", "1*return(NotLeader)");
+    assert_eq!(scan(&scheduler), Err(Error::NotLeader));
+    assert_eq!(scan(&scheduler), Err(Error::Io("bad block".to_owned())));
+    faults.finish();
+    println!("raftkv_snapshot_iter, FaultIter: no iterator, then one that fails in its middle");
 }
 
 fn a_write_fails_at_submission() {
