@@ -2,6 +2,7 @@
 //! name: the one place that opens and closes gates.
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::action::{Actions, Task};
@@ -129,14 +130,25 @@ pub(crate) fn set_heard(is_heard: bool) {
     table.set_computed_gates();
 }
 
-/// Makes a site known at its first pass, where the linker does not.
+/// Makes a site known at its first pass, where the linker does not. Threads that pass it at once may all
+/// come here.
 pub(crate) fn register(site: &'static Site) {
     let mut table = table();
-    table.insert(site);
+    let known = match site.name() {
+        Some(name) => table.named.get(name).is_some_and(|sites| has(sites, site)),
+        None => has(&table.computed, site),
+    };
+    if !known {
+        table.insert(site);
+    }
     match site.name() {
         Some(name) => table.set_named_gates(name),
         None => table.set_computed_gates(),
     }
+}
+
+fn has(sites: &[&Site], site: &Site) -> bool {
+    sites.iter().any(|known| ptr::eq(*known, site))
 }
 
 pub(crate) const COMPILED_OUT: &str = "fail points are compiled out of this program; turn on the \

@@ -78,7 +78,8 @@
 //! - A malformed `FAILPOINTS` panics in [`FailScenario::setup`] alone, and leaves nothing behind.
 //! - An inner [`FailGuard`] gives back what it covered, as far as it had come, and a [`FailScenario`] may be set up within
 //!   another of the same thread.
-//! - The condition of the third form is evaluated only while the point is armed.
+//! - The condition of the third form is evaluated only while the point is armed, or somebody
+//!   [listens](listen()) to all passes.
 //! - Closures are type-checked with the feature off.
 //! - [`remove`], and dropping a guard, wait for a callback that is running on another thread.
 //!

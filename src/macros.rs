@@ -44,7 +44,7 @@ macro_rules! __site {
 /// 2. `fail_point!("name", |argument| value)` can also return early from the function around it,
 ///    with what the closure makes of the argument of `return(argument)`, an `Option<String>`.
 /// 3. `fail_point!("name", condition, |argument| value)` is one only where the condition holds. It
-///    is evaluated only while the point is armed.
+///    is evaluated only while the point is armed, or somebody [listens](crate::listen) to all passes.
 ///
 /// A name that is not a literal is looked up at every pass while anything is armed anywhere, and
 /// is not in the [catalogue](crate::catalogue()). For new code [`fault_point!`](crate::fault_point)

@@ -217,10 +217,11 @@ impl Site {
     }
 
     fn note_first_pass(&'static self) {
-        self.gate.fetch_and(!NEW, Ordering::Relaxed);
         if !catalogue::IS_LINKED {
+            // The gate is not closed to anybody before it is opened for those who have armed the name.
             catalogue::register(self);
         }
+        self.gate.fetch_and(!NEW, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::run_child;
 use faultpoint::{Scenario, Task, catalogue, fail_point, fault_point, fault_value};
 
 fn lines_of(name: &str) -> Vec<u32> {
@@ -96,8 +97,16 @@ fn the_three_forms_do_what_they_say() {
     assert_eq!(three_forms(true), 0);
 }
 
+/// In a process of its own: other tests listen.
 #[test]
 fn a_condition_is_evaluated_only_while_armed() {
+    let output = run_child("points::in_child_condition", "FAILPOINTS", "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "run by another test in a process of its own"]
+fn in_child_condition() {
     static EVALUATED: AtomicU32 = AtomicU32::new(0);
     fn pass() -> bool {
         let is_evaluated = || EVALUATED.fetch_add(1, Ordering::Relaxed) == 0;
