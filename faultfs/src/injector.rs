@@ -41,6 +41,8 @@ pub struct Call<'a> {
     pub reach: Reach,
     /// True for an open that asks for write access.
     pub writes: bool,
+    /// Where the call is written, file and line, where the door knows.
+    pub site: Option<(&'a str, u32)>,
 }
 
 /// What a door can do beyond carrying a call out, or a part of it. A fault that needs more than that is
@@ -59,7 +61,7 @@ impl<'a> Call<'a> {
     /// A call about one path that moves no data.
     pub fn new(kind: OpKind, path: &'a Path) -> Self {
         let (offset, len, reach) = (None, 0, Reach::Call);
-        Call { kind, path, other: None, offset, len, reach, writes: false }
+        Call { kind, path, other: None, offset, len, reach, writes: false, site: None }
     }
 }
 
@@ -80,13 +82,13 @@ impl Seen {
     pub fn call(&self) -> Call<'_> {
         let other = self.other.as_deref();
         let Seen { kind, offset, len, reach, writes, .. } = *self;
-        Call { kind, path: &self.path, other, offset, len, reach, writes }
+        Call { kind, path: &self.path, other, offset, len, reach, writes, site: None }
     }
 }
 
 impl From<&Call<'_>> for Seen {
     fn from(call: &Call<'_>) -> Seen {
-        let Call { kind, path, other, offset, len, reach, writes } = *call;
+        let Call { kind, path, other, offset, len, reach, writes, site: _ } = *call;
         let (path, other) = (path.into(), other.map(Path::to_path_buf));
         Seen { kind, path, other, offset, len, reach, writes }
     }
@@ -166,6 +168,8 @@ struct Armed {
     per_file: BTreeMap<PathBuf, Count>,
     /// Draws for a rule that fires sometimes.
     rng: Rng,
+    /// All calls so far.
+    calls: u64,
     /// Calls that it has faulted.
     fired: u64,
     /// False once it was disarmed: it no longer counts.
@@ -235,6 +239,7 @@ impl Armed {
             count: Count::default(),
             per_file: BTreeMap::new(),
             rng: Rng::with_seed(rule.sometimes().map_or(0, |ratio| ratio.seed)),
+            calls: 0,
             fired: 0,
             on: true,
             begun: rule.after_point().is_none(),
@@ -244,7 +249,9 @@ impl Armed {
 
     /// Counts a call; true where it is one to fault.
     fn is_due(&mut self, call: &Call<'_>) -> bool {
-        if !self.on || !self.begun || !self.rule.matches(call) || self.is_healed(call) {
+        let calls = self.calls;
+        self.calls += 1;
+        if !self.on || !self.begun || !self.rule.matches(call, calls) || self.is_healed(call) {
             return false;
         }
         let own = self.rule.is_per_file().then(|| self.per_file.entry(call.path.into()));

@@ -464,3 +464,37 @@ fn a_filesystem_can_be_shared_and_sent() {
     shared(&fs);
     sent(&fs.create("f").unwrap());
 }
+
+#[test]
+fn a_rule_is_about_a_thread_a_call_site_and_the_number_of_an_op() {
+    for (fs, _folder) in both() {
+        let file = fs.create_new("f").unwrap();
+        fs.arm(on::sync().thread("flush-*").take(1).fail(EIO));
+        file.sync_all().unwrap();
+        let flush = thread::Builder::new().name("flush-1".into());
+        let file = flush
+            .spawn(move || {
+                assert!(file.sync_all().is_err());
+                file
+            })
+            .unwrap()
+            .join()
+            .unwrap();
+        file.sync_all().unwrap();
+
+        let next_line = format!("tests/fault_fs.rs:{}", line!() + 5);
+        fs.arm(on::any().from(&next_line).fail(EIO));
+        fs.arm(on::read().from("fault_fs.rs").take(1).fail(ENOSPC));
+        let mut buf = [0; 1];
+        assert_eq!(file.read_at(&mut buf, 0).unwrap_err().raw_os_error(), Some(28));
+        assert_eq!(fs.create_dir("d").unwrap_err().raw_os_error(), Some(5));
+        fs.create_dir("d").unwrap();
+
+        fs.arm(on::any().op(2).fail(EIO));
+        fs.create_dir("e").unwrap();
+        file.write_at(b"x", 0).unwrap();
+        assert!(fs.metadata("d").is_err());
+        fs.metadata("d").unwrap();
+        fs.injector().finish().unwrap();
+    }
+}

@@ -12,7 +12,7 @@ use super::folder::Folder;
 use super::metadata::{FileType, Metadata, ReadDir, bytes, os_string};
 use super::path::Follow;
 use super::power::Wants;
-use super::shared::Caller;
+use super::shared::{Caller, site_of};
 use crate::disk::{Body, Disk};
 use crate::errno::{EINVAL, EIO, ENOTDIR};
 use crate::fault::Effect;
@@ -228,7 +228,8 @@ impl FaultFs {
     #[track_caller]
     pub fn sync(&self) -> io::Result<()> {
         let caller = Location::caller();
-        let call = Call::new(OpKind::SyncAll, Path::new("."));
+        let site = site_of(caller);
+        let call = Call { site, ..Call::new(OpKind::SyncAll, Path::new(".")) };
         let effect = {
             let state = &mut *self.shared.enter(Wants::Change)?;
             self.shared.judge(state, &call, caller, || Some(Op::SyncAll))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::at::{Anywhere, At, Stream};
-use super::shared::Caller;
+use super::shared::{Caller, site_of};
 use super::storage::Storage;
 use crate::errno::{EIO, Errno};
 use crate::fault::{Effect, Fault, Place};
@@ -104,12 +104,14 @@ pub(super) enum Doing<'a> {
 
 impl Door {
     /// The fault of a call, and where the call goes.
+    #[track_caller]
     pub(super) fn decide(&self, kind: OpKind, at: Option<u64>, len: u64, reach: Reach) -> Decided {
         let (kind, offset, reach) = match &self.witness {
             Some(w) => (w.kind(kind), w.offset(kind, at), reach.max(w.reach())),
             None => (kind, at, reach),
         };
-        let call = Call { offset, len, reach, ..Call::new(kind, &self.path) };
+        let site = site_of(Location::caller());
+        let call = Call { offset, len, reach, site, ..Call::new(kind, &self.path) };
         let injection = self.injector.decide(&call)?;
         if let Some(witness) = &self.witness {
             witness.injected(&call, &injection);
@@ -351,6 +353,7 @@ impl Door {
     }
 
     /// What is left of a call that moves no data: all of it, or nothing.
+    #[track_caller]
     pub(super) fn before(&self, kind: OpKind, len: u64) -> Effect {
         let decided = self.decide(kind, None, len, Reach::Call);
         decided.map_or(Effect::WHOLE, |(fault, offset)| fault.effect(offset, 1))

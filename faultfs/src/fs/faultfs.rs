@@ -14,12 +14,12 @@ use super::folder::Folder;
 use super::handle::FsFile;
 use super::names::Opened;
 use super::options::OpenOptions;
-use super::path::{Follow, Roots, plain};
+use super::path::{Roots, plain};
 use super::power::Wants;
 use super::shared::{Caller, Shared, State};
 use crate::crash::{CrashImage, Loss};
-use crate::disk::{Body, Disk};
-use crate::errno::{EINVAL, EISDIR, ENOENT, EPERM};
+use crate::disk::Disk;
+use crate::errno::{EINVAL, ENOENT, EPERM};
 use crate::folder::{difference, snapshot};
 use crate::injector::{Call, Injector};
 use crate::model::Profile;
@@ -373,37 +373,6 @@ impl FaultFs {
         })?;
         state.unnamed.remove(&ino);
         Ok(())
-    }
-
-    /// Drops the clean pages of a file from memory, as a kernel does that needs room. What a failed sync
-    /// left there alone is gone: those pages read as the device has them, zeros where it never had any; where
-    /// nobody has the file open, a size that was never written is gone too. Without a failed sync nothing
-    /// changes.
-    ///
-    /// # Errors
-    ///
-    /// `EISDIR` for what is no regular file.
-    #[track_caller]
-    pub fn evict(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        let (path, caller) = (path.as_ref(), Location::caller());
-        let state = &mut *self.shared.enter(Wants::Change)?;
-        state.reading(Reads::everything);
-        let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
-        let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
-        let mut content = live.clone();
-        let device = state.on_device(ino);
-        for page in device.lost {
-            content.put_page(page, device.content.page(page));
-        }
-        // The inode itself stays as long as somebody has it open.
-        if device.len_is_lost && !state.open.contains_key(&ino) {
-            content.set_len(device.content.len());
-        }
-        let mut options = OpenOptions::new();
-        options.write(true);
-        let folder = self.shared.folder.as_ref();
-        let real = folder.map(|folder| folder.open_file(path, &options, None)).transpose()?;
-        state.restore(ino, &content, real.as_ref(), caller)
     }
 
     /// The whole content of a file. This corresponds to [`std::fs::read`].

@@ -102,6 +102,7 @@ impl<F> FaultFile<F> {
 impl<F: Storage> FaultFile<F> {
     /// The size in bytes.
     #[inline]
+    #[track_caller]
     pub fn size(&self) -> io::Result<u64> {
         match self.gate.armed() {
             None => self.inner.size(),
@@ -202,6 +203,7 @@ impl<F: fmt::Debug> fmt::Debug for FaultFile<F> {
 
 impl<F: Read> Read for FaultFile<F> {
     #[inline]
+    #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.read(buf),
@@ -210,6 +212,7 @@ impl<F: Read> Read for FaultFile<F> {
     }
 
     #[inline]
+    #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.read_vectored(bufs),
@@ -223,6 +226,7 @@ where
     &'a F: Read,
 {
     #[inline]
+    #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.gate.armed() {
             None => (&self.inner).read(buf),
@@ -231,6 +235,7 @@ where
     }
 
     #[inline]
+    #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         match self.gate.armed() {
             None => (&self.inner).read_vectored(bufs),
@@ -339,6 +344,7 @@ where
 
 impl<F: FileExt> FileExt for FaultFile<F> {
     #[inline]
+    #[track_caller]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.gate.armed() {
             None => self.inner.read_at(buf, offset),

@@ -23,6 +23,7 @@ mod power;
 mod raft_engine;
 #[cfg(feature = "redb")]
 mod redb;
+mod rot;
 mod shared;
 mod storage;
 #[cfg(feature = "tokio")]
@@ -40,6 +41,7 @@ pub use options::OpenOptions;
 pub use raft_engine::{FaultFileSystem, RaftHandle, RaftWriter};
 #[cfg(feature = "redb")]
 pub use redb::RedbBackend;
+pub use rot::Rot;
 pub use storage::Storage;
 
 /// A file of a [`FaultFs`].

@@ -136,7 +136,7 @@ impl Shared {
             _ => false,
         };
         let reach = if halves { Reach::Filesystem } else { Reach::File };
-        let call = &Call { reach, ..*call };
+        let call = &Call { reach, site: site_of(caller), ..*call };
         let then = match self.judge(state, call, caller, || asked.as_ref().ok()?.clone()) {
             Effect::Nothing(Some(errno)) => return Err(errno.into()),
             Effect::Crash => {
@@ -345,14 +345,18 @@ impl State {
 
     /// The call site, unless it lies in std: `BufWriter` says nothing of the engine.
     fn site(&mut self, caller: Caller) -> Option<Site> {
-        let name = caller.file();
-        // Its sources as the compiler remembers them, and as `rust-src` installs them.
-        if name.starts_with("/rustc/") || name.contains("/rustlib/src/rust/library/") {
-            return None;
-        }
+        let (name, line) = site_of(caller)?;
         let file = self.sites.entry(name).or_insert_with(|| name.into()).clone();
-        Some(Site { file, line: caller.line() })
+        Some(Site { file, line })
     }
+}
+
+/// The file and line of a call, unless it lies in std: `BufWriter` says nothing of the engine.
+pub(super) fn site_of(caller: Caller) -> Option<(&'static str, u32)> {
+    let name = caller.file();
+    // Its sources as the compiler remembers them, and as `rust-src` installs them.
+    let is_std = name.starts_with("/rustc/") || name.contains("/rustlib/src/rust/library/");
+    (!is_std).then(|| (name, caller.line()))
 }
 
 /// How an op ended whose result is `done`.

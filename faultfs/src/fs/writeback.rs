@@ -26,6 +26,15 @@ pub(super) struct OnDevice {
     pub(super) lost: BTreeSet<u64>,
     /// True where memory has a new size that no later sync will write.
     pub(super) len_is_lost: bool,
+    /// True where memory has something that a later sync will write.
+    is_dirty: bool,
+}
+
+impl OnDevice {
+    /// True where the device has the file as memory has it.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_dirty && !self.len_is_lost && self.lost.is_empty()
+    }
 }
 
 /// A file on its way through a trace.
@@ -71,8 +80,9 @@ fn on_device(trace: &Trace, ino: Ino, failures: &BTreeMap<Stamp, SyncFailure>) -
         }
     }
     let OnDevice { content, .. } = &follower.device;
-    follower.device.len_is_lost =
-        follower.dirty_len.is_none() && content.len() != follower.live.len();
+    let is_len_dirty = follower.dirty_len.is_some();
+    follower.device.len_is_lost = !is_len_dirty && content.len() != follower.live.len();
+    follower.device.is_dirty = is_len_dirty || !follower.dirty.is_empty();
     follower.device
 }
 

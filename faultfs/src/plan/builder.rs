@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::rule::{OpKind, Pattern, Ratio, Rule};
+use super::pattern::{CallSite, Pattern};
+use super::rule::{OpKind, Ratio, Rule};
 use crate::errno::Errno;
 use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, SyncFailure, Torn};
 
@@ -117,6 +118,36 @@ impl<O> When<O> {
     #[track_caller]
     pub fn path(mut self, pattern: &str) -> Self {
         self.rule.path = Pattern::new(pattern).unwrap_or_else(|e| panic!("{e}"));
+        self
+    }
+
+    /// Only calls of threads whose name `pattern` fits, such as `flush-*`; a thread without a name has none.
+    ///
+    /// # Panics
+    ///
+    /// Where `pattern` is not a pattern.
+    #[track_caller]
+    pub fn thread(mut self, pattern: &str) -> Self {
+        self.rule.thread = Some(Pattern::new(pattern).unwrap_or_else(|e| panic!("{e}")));
+        self
+    }
+
+    /// Only calls that are written at this place of the source: the end of a file's path in whole components,
+    /// with a line or without, such as `src/wal.rs:120`. The typed door knows of the places of its callers
+    /// that are not std; a call that std makes for the engine (`read_to_end`, `BufWriter`) has none.
+    ///
+    /// # Panics
+    ///
+    /// Where `place` is neither.
+    #[track_caller]
+    pub fn from(mut self, place: &str) -> Self {
+        self.rule.site = Some(CallSite::new(place).unwrap_or_else(|e| panic!("{e}")));
+        self
+    }
+
+    /// Only the op number `number` over all kinds and paths, counted from 0 since the rule was armed.
+    pub fn op(mut self, number: u64) -> Self {
+        self.rule.op_number = Some(number);
         self
     }
 

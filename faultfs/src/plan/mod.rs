@@ -32,6 +32,7 @@
 //! [`Injector::finish`]: crate::Injector::finish
 
 mod builder;
+mod pattern;
 mod possible;
 mod rule;
 mod text;
@@ -42,7 +43,8 @@ use std::env::VarError;
 use crate::error::Error;
 
 pub use builder::{When, on};
-pub use rule::{OpKind, Pattern, Rule};
+pub use pattern::Pattern;
+pub use rule::{OpKind, Rule};
 
 /// Rules, in the order in which they are asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -1,12 +1,11 @@
 //! One rule as plain data.
 
 use std::fmt;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::pattern::{CallSite, Pattern};
 use crate::errno::EINTR;
-use crate::error::Error;
 use crate::fault::Fault;
 use crate::injector::Call;
 
@@ -80,6 +79,11 @@ pub struct Rule {
     /// `None`: any kind.
     pub(super) op: Option<OpKind>,
     pub(super) path: Pattern,
+    /// The name of the thread.
+    pub(super) thread: Option<Pattern>,
+    pub(super) site: Option<CallSite>,
+    /// The number of the op, over all; `None`: whichever.
+    pub(super) op_number: Option<u64>,
     /// The fail point that must have been passed.
     pub(super) after: Option<Box<str>>,
     /// First byte, and the one after the last; `None`: wherever.
@@ -104,8 +108,21 @@ pub(crate) struct Ratio {
 impl Rule {
     pub(super) fn new(op: Option<OpKind>, path: Pattern) -> Rule {
         let fault = Fault::Short(1);
-        let (after, at, per_file, skip, take, sometimes) = (None, None, false, 0, None, None);
-        Rule { op, path, after, at, per_file, skip, take, sometimes, optional: false, fault }
+        Rule {
+            op,
+            path,
+            thread: None,
+            site: None,
+            op_number: None,
+            after: None,
+            at: None,
+            per_file: false,
+            skip: 0,
+            take: None,
+            sometimes: None,
+            optional: false,
+            fault,
+        }
     }
 
     /// It is fine if this rule never fires.
@@ -178,11 +195,14 @@ impl Rule {
         seen >= self.skip && self.take.is_none_or(|take| due < take)
     }
 
-    /// True where the rule counts this call.
-    pub(crate) fn matches(&self, call: &Call<'_>) -> bool {
+    /// True where the rule counts this call, before which `calls` were made since it was armed.
+    pub(crate) fn matches(&self, call: &Call<'_>, calls: u64) -> bool {
         let mut paths = [Some(call.path), call.other].into_iter().flatten();
         self.op.is_none_or(|op| op == call.kind)
+            && self.op_number.is_none_or(|number| number == calls)
             && self.fault.changes(call)
+            && self.site.as_ref().is_none_or(|site| site.matches(call.site))
+            && self.thread.as_ref().is_none_or(|name| name.matches_this_thread())
             && self.is_in_range(call)
             && paths.any(|path| self.path.matches(path))
     }
@@ -191,61 +211,6 @@ impl Rule {
         let Some((first, end)) = self.at else { return true };
         let touches = |offset: u64| offset < end && offset.saturating_add(call.len) > first;
         call.offset.is_some_and(touches)
-    }
-}
-
-/// Which paths: a shell pattern with `*`, `?`, `[a-z]`, `[!a-z]` and `**`.
-///
-/// A pattern without `/` is compared with the last component of a path, so `*.wal` means every such
-/// file in whichever directory, and `*` everything. A pattern with `/` is compared with the whole path
-/// relative to the root of the filesystem (or the path that a [`FaultFile`] was given); there `*` stays
-/// within one component, and `**` spans several. The root itself is `.`.
-///
-/// [`FaultFile`]: crate::FaultFile
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pattern(glob::Pattern);
-
-impl Pattern {
-    /// The pattern that `text` is.
-    ///
-    /// # Errors
-    ///
-    /// Where `text` is empty or not a pattern.
-    pub fn new(text: &str) -> Result<Pattern, Error> {
-        if text.is_empty() {
-            return Err(Error::new("an empty pattern matches nothing; write `*` for every path"));
-        }
-        glob::Pattern::new(text).map(Pattern).map_err(|e| {
-            Error::new(format!(
-                "`{text}` is not a path pattern: {} at its character {}",
-                e.msg,
-                e.pos + 1
-            ))
-        })
-    }
-
-    /// The text of the pattern.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
-    /// True where the pattern fits `path`.
-    pub fn matches(&self, path: &Path) -> bool {
-        let options =
-            glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-        let whole = path.to_string_lossy();
-        if self.as_str().contains('/') {
-            return self.0.matches_with(&whole, options);
-        }
-        let name = path.file_name().map_or(whole, |name| name.to_string_lossy());
-        self.0.matches_with(&name, options)
-    }
-}
-
-impl Default for Pattern {
-    /// Every path.
-    fn default() -> Self {
-        Pattern(glob::Pattern::new("*").expect("`*` is a pattern"))
     }
 }
 
@@ -271,42 +236,5 @@ mod tests {
         ] {
             assert_eq!(rule.is_hostile(), hostile, "{rule}");
         }
-    }
-
-    #[test]
-    fn a_pattern_without_a_slash_is_about_names_and_one_with_a_slash_about_paths() {
-        for (pattern, path, expected) in [
-            ("*", "a", true),
-            ("*", "a/b", true),
-            ("*", ".", true),
-            (".", ".", true),
-            ("*.wal", "db/1.wal", true),
-            ("*.wal", "/tmp/db/1.wal", true),
-            ("*.wal", "1.wal/x", false),
-            ("db/*.wal", "db/1.wal", true),
-            ("db/*.wal", "db/old/1.wal", false),
-            ("db/*.wal", "old/db/1.wal", false),
-            ("db/**/*.wal", "db/old/1.wal", true),
-            ("**/*.wal", "1.wal", true),
-            ("[ab]?", "b1", true),
-            ("[!ab]?", "b1", false),
-            ("CURRENT", "db/CURRENT", true),
-            ("CURRENT", "db/current", false),
-        ] {
-            let found = Pattern::new(pattern).unwrap().matches(Path::new(path));
-            assert_eq!(found, expected, "{pattern} {path}");
-        }
-    }
-
-    #[test]
-    fn a_bad_pattern_says_where() {
-        let error = Pattern::new("a[").unwrap_err().to_string();
-        assert!(error.starts_with("`a[` is not a path pattern: "), "{error}");
-        let error = Pattern::new("éé[").unwrap_err().to_string();
-        assert!(
-            error.ends_with("at its character 3"),
-            "characters are counted, not bytes: {error}"
-        );
-        assert!(Pattern::new("").unwrap_err().to_string().contains("write `*`"));
     }
 }

@@ -1,9 +1,11 @@
 //! Plans as text.
 //!
 //! ```text
-//! plan  = rule { (";" | newline) rule }
+//! plan  = line { (";" | newline) line }
+//! line  = rule | "role" name "=" pattern
 //! rule  = op pattern { when } "->" fault
-//! when  = "after" "point" name | "at" first ".." end | "per-file" | "skip" count | "take" count
+//! when  = "thread" pattern | "from" file [ ":" line ] | "op" number
+//!       | "after" "point" name | "at" first ".." end | "per-file" | "skip" count | "take" count
 //!       | "sometimes" count "/" count [ "seed" number ] | "optional"
 //! fault = "fail" errno | "fail-after" errno | "short" bytes
 //!       | "fail-sync" errno ( "as" profile | "pages" word "told" word "size" word "then" word )
@@ -17,14 +19,17 @@
 //! part  = count ( "bytes" | "sectors" | "pages" | "units" "of" bytes )
 //! ```
 //!
-//! `op` is a word of [`OpKind`] or `any`. A pattern or name with blanks, quotes or `;` is put in quotes as
+//! A role is a name for a pattern: after `role wal = *.wal|*-wal` a rule says `@wal` for it. A plan prints the
+//! patterns. `op` is a word of [`OpKind`] or `any`. A pattern or name with blanks, quotes or `;` is put in quotes as
 //! a Rust string. `#` starts a comment up to the end of the line.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use super::Plan;
-use super::rule::{OpKind, Pattern, Ratio, Rule};
+use super::pattern::{CallSite, Pattern};
+use super::rule::{OpKind, Ratio, Rule};
 use super::words::{Word, WordKind, Words, is_plain};
 use crate::errno::Errno;
 use crate::error::{Error, closest};
@@ -44,6 +49,17 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.op.map_or(ANY, OpKind::word))?;
         write_word(f, self.path.as_str())?;
+        if let Some(thread) = &self.thread {
+            f.write_str(" thread")?;
+            write_word(f, thread.as_str())?;
+        }
+        if let Some(site) = &self.site {
+            f.write_str(" from")?;
+            write_word(f, site.as_str())?;
+        }
+        if let Some(number) = self.op_number {
+            write!(f, " op {number}")?;
+        }
         if let Some(point) = &self.after {
             f.write_str(" after point")?;
             write_word(f, point)?;
@@ -90,7 +106,8 @@ impl fmt::Display for Fault {
             Fault::BothNames(errno) => write!(f, "both-names {errno}"),
             Fault::Misdirect(Place { file: None, offset }) => write!(f, "misdirect to {offset}"),
             Fault::Misdirect(Place { file: Some(file), offset }) => {
-                write!(f, "misdirect to {offset} of {}", Quoted(file))
+                write!(f, "misdirect to {offset} of")?;
+                write_word(f, file)
             }
             Fault::Lie => f.write_str("lie"),
             Fault::Flip(bit) => write!(f, "flip {bit}"),
@@ -106,29 +123,18 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A word, in quotes where it could be read as something else.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match is_plain(self.0) {
-            true => f.write_str(self.0),
-            false => write!(f, "{:?}", self.0),
-        }
-    }
-}
-
 impl FromStr for Plan {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Plan, Error> {
         let mut words = Words::new(text);
-        let mut rules = Vec::new();
+        let (mut rules, mut roles) = (Vec::new(), Roles::new());
         loop {
             match words.peek()? {
                 Word { kind: WordKind::End, .. } => return Ok(Plan { rules }),
                 Word { kind: WordKind::Separator, .. } => drop(words.next()?),
-                _ => rules.push(rule(&mut words)?),
+                _ if accept(&mut words, "role")? => role(&mut words, &mut roles)?,
+                _ => rules.push(rule(&mut words, &roles)?),
             }
         }
     }
@@ -165,9 +171,27 @@ fn menu(op: Option<OpKind>) -> Vec<&'static str> {
     [&["fail"], after, own, &["delay", "stall", "vanish", "crash"]].concat()
 }
 
-fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
+/// The patterns that have a name.
+type Roles = BTreeMap<String, Pattern>;
+
+/// `wal = *.wal|*-wal`.
+fn role(words: &mut Words<'_>, roles: &mut Roles) -> Result<(), Error> {
+    let name = words.next()?;
+    if name.kind != WordKind::Plain || name.text.starts_with('@') {
+        let mend = "write the name of the role, such as `wal`";
+        return words.fail(&name, format!("{}; {mend}", name.unexpected()));
+    }
+    expect(words, "=")?;
+    let pattern = pattern(words, roles)?;
+    if roles.insert(name.text.clone(), pattern).is_some() {
+        return words.fail(&name, format!("the role `{}` is said twice; leave one out", name.text));
+    }
+    end(words)
+}
+
+fn rule(words: &mut Words<'_>, roles: &Roles) -> Result<Rule, Error> {
     let op = op(words)?;
-    let mut rule = Rule::new(op, pattern(words)?);
+    let mut rule = Rule::new(op, pattern(words, roles)?);
     let mut given = Vec::new();
     loop {
         let word = words.next()?;
@@ -181,9 +205,15 @@ fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
         given.push(word.text);
     }
     rule.fault = fault(words, op)?;
+    end(words)?;
+    Ok(rule)
+}
+
+/// A rule or a role ends here.
+fn end(words: &mut Words<'_>) -> Result<(), Error> {
     let end = words.peek()?;
     match end.kind {
-        WordKind::Separator | WordKind::End => Ok(rule),
+        WordKind::Separator | WordKind::End => Ok(()),
         _ => words.fail(&end, format!("{}; separate rules with `;`", end.unexpected())),
     }
 }
@@ -192,6 +222,9 @@ fn rule(words: &mut Words<'_>) -> Result<Rule, Error> {
 fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error> {
     match (word.kind, &*word.text) {
         (WordKind::Plain, "after") => rule.after = Some(point(words)?),
+        (WordKind::Plain, "thread") => rule.thread = Some(name_pattern(words)?),
+        (WordKind::Plain, "from") => rule.site = Some(call_site(words)?),
+        (WordKind::Plain, "op") => rule.op_number = Some(number(words, 0)?),
         (WordKind::Plain, "skip") => rule.skip = number(words, 0)?,
         (WordKind::Plain, "take") => rule.take = Some(number(words, 1)?),
         (WordKind::Plain, "per-file") => rule.per_file = true,
@@ -205,8 +238,9 @@ fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error
             }
         },
         _ => {
-            let mend = "write `skip N`, `take N`, `at N..M`, `after point NAME`, `per-file`, \
-                        `sometimes N/M`, `optional`, or `->` and the fault";
+            let mend = "write `skip N`, `take N`, `at N..M`, `op N`, `thread NAME`, `from FILE:LINE`, \
+                        `after point NAME`, `per-file`, `sometimes N/M`, `optional`, or `->` and the \
+                        fault";
             return words.fail(word, format!("{}; {mend}", word.unexpected()));
         }
     }
@@ -287,17 +321,45 @@ fn op(words: &mut Words<'_>) -> Result<Option<OpKind>, Error> {
     words.fail(&word, format!("unknown op `{}`; {mend}", word.text))
 }
 
-fn pattern(words: &mut Words<'_>) -> Result<Pattern, Error> {
+fn pattern(words: &mut Words<'_>, roles: &Roles) -> Result<Pattern, Error> {
     let word = words.next()?;
+    if let (WordKind::Plain, Some(role)) = (word.kind, word.text.strip_prefix('@')) {
+        return match (roles.get(role), closest(role, roles.keys().map(String::as_str))) {
+            (Some(pattern), _) => Ok(pattern.clone()),
+            (None, Some(near)) => {
+                words.fail(&word, format!("unknown role `@{role}`; did you mean `@{near}`?"))
+            }
+            (None, None) => {
+                let mend = format!("write `role {role} = PATTERN` before");
+                words.fail(&word, format!("unknown role `@{role}`; {mend}"))
+            }
+        };
+    }
+    parsed(words, &word, Pattern::new, "write which paths after the op, `*` for all")
+}
+
+fn name_pattern(words: &mut Words<'_>) -> Result<Pattern, Error> {
+    let word = words.next()?;
+    parsed(words, &word, Pattern::new, "write the name of the thread, such as `flush-*`")
+}
+
+fn call_site(words: &mut Words<'_>) -> Result<CallSite, Error> {
+    let word = words.next()?;
+    parsed(words, &word, CallSite::new, "write the place in the source, such as `src/wal.rs:120`")
+}
+
+/// What a word stands for that may be in quotes.
+fn parsed<T>(
+    words: &mut Words<'_>,
+    word: &Word,
+    parse: impl FnOnce(&str) -> Result<T, Error>,
+    mend: &str,
+) -> Result<T, Error> {
     match word.kind {
-        WordKind::Plain | WordKind::Quoted => match Pattern::new(&word.text) {
-            Ok(pattern) => Ok(pattern),
-            Err(error) => words.fail(&word, error.to_string()),
-        },
-        _ => {
-            let mend = "write which paths after the op, `*` for all";
-            words.fail(&word, format!("{}; {mend}", word.unexpected()))
+        WordKind::Plain | WordKind::Quoted => {
+            parse(&word.text).or_else(|error| words.fail(word, error.to_string()))
         }
+        _ => words.fail(word, format!("{}; {mend}", word.unexpected())),
     }
 }
 
@@ -561,6 +623,12 @@ mod tests {
                 r#"write * after point "a;b c" at 0..9 -> fail EIO"#,
             ),
             (on::sync().after_point("->").fail(EIO), r#"sync * after point "->" -> fail EIO"#),
+            (
+                on::sync().path("*.wal|*-wal").thread("flush-*").from("src/wal.rs:7").fail(EIO),
+                "sync *.wal|*-wal thread flush-* from src/wal.rs:7 -> fail EIO",
+            ),
+            (on::write().op(41).fail(EIO), "write * op 41 -> fail EIO"),
+            (on::open().path("@wal").fail(EIO), r#"open "@wal" -> fail EIO"#),
             (on::open().path("->").fail(EIO), r#"open "->" -> fail EIO"#),
             (on::open().path("skip").fail(EIO), "open skip -> fail EIO"),
             (on::open().fail(Errno::from_raw(133)), "open * -> fail 133"),
@@ -598,6 +666,10 @@ mod tests {
         assert_eq!(plan, Plan::from([on::sync().path("*.wal").fail(EIO), on::write().short(7)]));
         assert_eq!(plan.to_string().parse(), Ok(plan));
         assert_eq!(" \n".parse(), Ok(Plan::new()));
+        let text = "role wal = *.wal|*-wal; role log = @wal; sync @log -> fail EIO";
+        let plan: Plan = text.parse().unwrap();
+        assert_eq!(plan, Plan::from([on::sync().path("*.wal|*-wal").fail(EIO)]));
+        assert_eq!(plan.to_string(), "sync *.wal|*-wal -> fail EIO");
     }
 
     #[test]
@@ -660,6 +732,21 @@ mod tests {
             (
                 "sync * -> fail-sync EIO as zfs",
                 "column 28: unexpected `zfs`; write `ext4-ordered` or `ext4-data-journal` or `xfs`",
+            ),
+            (
+                "role wal = *.wal; sync @wla -> fail EIO",
+                "column 24: unknown role `@wla`; did you mean `@wal`?",
+            ),
+            ("sync @wal -> fail EIO", "column 6: unknown role `@wal`; write `role wal = PATTERN`"),
+            ("role wal *.wal", "column 10: unexpected `*.wal`; write `=`"),
+            ("role a = b; role a = c", "column 18: the role `a` is said twice; leave one out"),
+            (
+                "sync * from wal.rs:x -> fail EIO",
+                "column 13: `wal.rs:x` is no place in the source; ",
+            ),
+            (
+                "sync * thread -> fail EIO",
+                "column 15: unexpected `->`; write the name of the thread",
             ),
             ("any * -> delay 5", "column 17: the plan ends here; write `ms`"),
             ("read * -> fail-after EIO", "column 11: `fail-after` is no fault of `read`; "),

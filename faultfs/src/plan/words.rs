@@ -4,7 +4,9 @@ use crate::error::Error;
 
 /// True where a pattern can stand without quotes.
 pub(super) fn is_plain(pattern: &str) -> bool {
-    pattern != "->" && !pattern.contains(|c: char| c.is_whitespace() || "\";#".contains(c))
+    pattern != "->"
+        && !pattern.starts_with('@')
+        && !pattern.contains(|c: char| c.is_whitespace() || "\";#".contains(c))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

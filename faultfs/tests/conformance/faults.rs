@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use faultfs::crash::Loss;
 use faultfs::errno::Errno;
+use faultfs::fs::Rot;
 use faultfs::{FaultFile, FaultFs, Injector, Profile};
 
 use crate::table::{ask_of, flags_of};
@@ -95,8 +96,17 @@ fn answer(world: &mut dyn World, line: &str) -> io::Result<String> {
             assert_eq!(world.content(one), world.content(other));
             Ok("same".into())
         }
+        ["durable-at", path, count, "at", at] => {
+            let (at, count) = (number(at) as usize, number(count) as usize);
+            Ok(shown(&world.durable(path)[at..at + count]))
+        }
         ["durable", path] => Ok(shown(&world.durable(path))),
         ["evict", path] => world.evict(path).map(done),
+        ["rot", path, "flip", bit] => world.rot(path, Rot::Flip(number(bit))).map(done),
+        ["rot", path, "garbage", first, end, seed] => {
+            let (bytes, seed) = (number(first)..number(end), number(seed));
+            world.rot(path, Rot::Garbage { bytes, seed }).map(done)
+        }
         _ => world.ask(&words),
     }
 }
@@ -123,6 +133,7 @@ trait World {
     /// What a file holds after a crash that loses all that it can.
     fn durable(&self, path: &str) -> Vec<u8>;
     fn evict(&mut self, path: &str) -> io::Result<()>;
+    fn rot(&mut self, path: &str, rot: Rot) -> io::Result<()>;
     fn ask(&mut self, words: &[&str]) -> io::Result<String>;
     /// What the record says must be what is there.
     fn compare(&self, title: &str);
@@ -167,6 +178,10 @@ impl World for Filesystem {
 
     fn evict(&mut self, path: &str) -> io::Result<()> {
         self.0.fs.evict(path)
+    }
+
+    fn rot(&mut self, path: &str, rot: Rot) -> io::Result<()> {
+        self.0.fs.rot(path, rot)
     }
 
     fn ask(&mut self, words: &[&str]) -> io::Result<String> {
@@ -237,6 +252,10 @@ impl World for Files {
 
     fn evict(&mut self, _: &str) -> io::Result<()> {
         unreachable!("a file of one's own knows nothing of page caches")
+    }
+
+    fn rot(&mut self, _: &str, _: Rot) -> io::Result<()> {
+        unreachable!("a file of one's own knows nothing of its device")
     }
 
     fn ask(&mut self, words: &[&str]) -> io::Result<String> {
