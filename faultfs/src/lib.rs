@@ -87,6 +87,8 @@ pub mod report;
 #[cfg(feature = "faults")]
 pub mod session;
 #[cfg(feature = "faults")]
+pub mod summary;
+#[cfg(feature = "faults")]
 pub mod trace;
 #[cfg(feature = "faults")]
 pub mod verdict;

@@ -12,7 +12,7 @@ use faultfs::fs::File;
 use faultfs::report::{CREATION_NOT_DURABLE, Report};
 use faultfs::verdict::{Broken, Verdict};
 use faultfs::{FaultFs, Profile, explore};
-use log::{Bug, Files, Log, POWER_CUTS, expect};
+use log::{Bug, ENTRY_ON_ITS_OWN, Files, Log, RENAME_FIRST, expect, power_cuts};
 
 impl Files for FaultFs {
     type File = File;
@@ -65,7 +65,7 @@ fn the_fixed_twin_holds_under_every_profile() {
 #[test]
 fn a_missing_directory_sync_is_found() {
     let reports = reports(Bug::NoDirSync);
-    expect(&reports, &[Profile::POSIX], "create log (its directory entry)");
+    expect(&reports, &ENTRY_ON_ITS_OWN, "create log (its directory entry)");
     // By the line of the engine that made the file.
     if let Some(report) = reports.first() {
         let site = report.failures[0].losses[0].site.as_ref().expect("the typed door knows it");
@@ -75,12 +75,12 @@ fn a_missing_directory_sync_is_found() {
 
 #[test]
 fn a_rename_before_the_sync_is_found() {
-    expect(&reports(Bug::RenameBeforeSync), &[Profile::POSIX], "log.new");
+    expect(&reports(Bug::RenameBeforeSync), &RENAME_FIRST, "log.new");
 }
 
 #[test]
 fn sync_file_range_for_fsync_is_found() {
-    expect(&reports(Bug::WritebackForSync), &POWER_CUTS, "write log");
+    expect(&reports(Bug::WritebackForSync), &power_cuts(), "write log");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_acknowledgement_before_the_sync_on_another_thread_is_found() {
         .reports(log::check)
         .unwrap()
     };
-    expect(&run(true), &POWER_CUTS, "write log");
+    expect(&run(true), &power_cuts(), "write log");
     expect(&run(false), &[], "");
 }
 

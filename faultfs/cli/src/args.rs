@@ -44,7 +44,8 @@ pub(crate) struct Torture {
     /// Only this configuration of the target (may be given several times).
     #[arg(long = "config", value_name = "NAME")]
     pub(crate) configs: Vec<String>,
-    /// Only this profile: posix, ext4, data-journal, process-kill (may be given several times).
+    /// This profile instead of posix, ext4, xfs, btrfs, data-journal and process-kill (may be given
+    /// several times); an unknown one is answered with all there are.
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<Profile>,
     /// Worker processes; the result does not depend on it. Default: one for each processor.

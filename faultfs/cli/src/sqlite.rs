@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use faultfs::Profile;
+use faultfs::model::Kept;
 use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
 use rusqlite::{Connection, Error, ErrorCode, params};
@@ -67,7 +68,7 @@ impl Config {
     pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
         match profile {
             p if p.process_only => HELD,
-            p if p.total_order => self.prefix,
+            p if p.order == Kept::Everything => self.prefix,
             _ => self.reordered,
         }
     }

@@ -22,7 +22,7 @@ use crate::target::Target;
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
     let profiles = match args.profiles.is_empty() {
-        true => Profile::ALL.to_vec(),
+        true => Profile::MAIN.to_vec(),
         false => args.profiles.clone(),
     };
     let work = match (args.partition, &args.shards) {

@@ -96,12 +96,16 @@ const ENGINES: [Engine; 3] = {
     ]
 };
 
+/// Those for which the verdicts were written down.
+const PROFILES: [Profile; 4] =
+    [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL, Profile::PROCESS_KILL];
+
 fn main() -> ExitCode {
     let mut surprises = 0;
     for engine in ENGINES {
         let reports = faultfs_interpose::explore(engine.run)
             .named(engine.name)
-            .profiles(Profile::ALL)
+            .profiles(PROFILES)
             .reports(engine.check)
             .unwrap_or_else(|error| panic!("{}: {error}", engine.name));
         for (report, expected) in reports.iter().zip(engine.expected) {

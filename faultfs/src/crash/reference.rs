@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::build::stale_bytes;
 use crate::disk::{Disk, page_spans};
-use crate::model::Profile;
+use crate::model::{Kept, Profile};
 use crate::op::{Bytes, Ino, Kind, Op, PAGE, SECTOR, Slot, SyncKind};
 use crate::trace::{Stamp, Trace};
 
@@ -89,6 +89,42 @@ struct State {
     torn: BTreeMap<Page, u32>,
     /// How much of the log a journal of everything has committed.
     committed: usize,
+    /// Steps that a sync wrote to a log of its own.
+    recorded: BTreeSet<(usize, usize)>,
+}
+
+impl State {
+    /// Nothing has been done yet.
+    fn booted(files: Files) -> Self {
+        State {
+            log: Vec::new(),
+            cache: files.clone(),
+            disk: files,
+            dirty: BTreeMap::new(),
+            resizes: Vec::new(),
+            fresh: BTreeSet::new(),
+            torn: BTreeMap::new(),
+            committed: 0,
+            recorded: BTreeSet::new(),
+        }
+    }
+}
+
+/// The renames of files that are no exchange and change something, with the file that each moves.
+fn split(trace: &Trace) -> BTreeMap<usize, Ino> {
+    let mut live = trace.base.clone();
+    let mut split = BTreeMap::new();
+    for (index, record) in trace.ops.iter().enumerate().filter(|(_, r)| r.errno.is_none()) {
+        if let Op::Rename { from, to, exchange: false } = &record.op
+            && let Some(moved) = live.lookup(from)
+            && live.entries(moved).is_none()
+            && live.lookup(to) != Some(moved)
+        {
+            split.insert(index, moved);
+        }
+        live.apply(&record.op);
+    }
+    split
 }
 
 /// The machine: a program and a profile.
@@ -99,6 +135,8 @@ pub(super) struct Machine<'a> {
     images: Vec<Image>,
     known: HashMap<Image, u32>,
     base: Files,
+    /// Renames that are done in two steps, and what each moves.
+    split: BTreeMap<usize, Ino>,
 }
 
 impl<'a> Machine<'a> {
@@ -110,8 +148,12 @@ impl<'a> Machine<'a> {
             images: vec![[0; PAGE as usize]],
             known: HashMap::from([([0; PAGE as usize], 0)]),
             base: Files::default(),
+            split: BTreeMap::new(),
         };
         machine.read_base();
+        if !profile.atomic_rename {
+            machine.split = split(trace);
+        }
         for record in &trace.ops {
             match &record.op {
                 Op::Create { ino, kind, mode, .. } => {
@@ -167,16 +209,7 @@ impl<'a> Machine<'a> {
         }
         stamps.sort_unstable();
         let mut running = BTreeSet::new();
-        let mut states = HashSet::from([State {
-            log: Vec::new(),
-            cache: self.base.clone(),
-            disk: self.base.clone(),
-            dirty: BTreeMap::new(),
-            resizes: Vec::new(),
-            fresh: BTreeSet::new(),
-            torn: BTreeMap::new(),
-            committed: 0,
-        }]);
+        let mut states = HashSet::from([State::booted(self.base.clone())]);
         let mut out = Vec::new();
         for (stamp, index, starts) in stamps {
             if self.trace.ops[index].errno.is_none() {
@@ -184,7 +217,7 @@ impl<'a> Machine<'a> {
                     running.insert(index);
                 } else {
                     running.remove(&index);
-                    states.retain(|state| self.may_end(state, index));
+                    states = states.into_iter().filter_map(|s| self.ended(s, index)).collect();
                 }
                 states = self.all_runs(states, &running);
             }
@@ -198,7 +231,7 @@ impl<'a> Machine<'a> {
         let mut seen = states;
         while let Some(state) = todo.pop() {
             let mut next = self.steps_done(&state, running);
-            if self.profile.total_order {
+            if self.profile.order == Kept::Everything {
                 if state.committed < state.log.len() && !self.profile.process_only {
                     next.push(State { committed: state.committed + 1, ..state.clone() });
                 }
@@ -215,20 +248,70 @@ impl<'a> Machine<'a> {
         seen
     }
 
-    /// An op ends when all its steps are done and, for a sync, all that it covers is on the disk.
-    fn may_end(&self, state: &State, index: usize) -> bool {
+    /// An op ends when all its steps are done and, for a sync, all that it covers is on the disk: written
+    /// back, committed or recorded.
+    fn ended(&self, mut state: State, index: usize) -> Option<State> {
         let done = state.log.iter().filter(|(op, _)| *op == index).count();
         if self.steps(&state.cache, index).is_some_and(|steps| done < steps.len()) {
-            return false;
+            return None;
         }
         if self.profile.process_only {
-            return true;
+            return Some(state);
         }
+        let waits_for =
+            |piece: &&Piece| self.covers(index, piece) && !self.left_clean(index, piece);
+        let open: Vec<Piece> = state.dirty.keys().filter(waits_for).copied().collect();
         let committed = |piece: &Piece| {
-            self.profile.total_order && state.log[..state.committed].contains(&(piece.0, piece.1))
+            self.profile.order == Kept::Everything
+                && state.log[..state.committed].contains(&(piece.0, piece.1))
         };
-        let waits_for = |piece| self.covers(index, piece) && !self.left_clean(index, piece);
-        state.dirty.keys().all(|piece| !waits_for(piece) || committed(piece))
+        let open: Vec<Piece> = open.into_iter().filter(|piece| !committed(piece)).collect();
+        match self.profile.intent_log {
+            true => open.into_iter().for_each(|piece| self.record(&mut state, (piece.0, piece.1))),
+            false if !open.is_empty() => return None,
+            false => {}
+        }
+        Some(state)
+    }
+
+    /// Writes a step to the log of syncs, behind the earlier steps that it stands on.
+    fn record(&self, state: &mut State, step: (usize, usize)) {
+        if !state.recorded.insert(step) {
+            return;
+        }
+        let at = state.log.iter().position(|s| *s == step).expect("a dirty piece was done");
+        for earlier in state.log[..at].to_vec() {
+            if self.stands_on(state, step, earlier) {
+                self.record(state, earlier);
+            }
+        }
+    }
+
+    /// True where two steps changed the same page, size or mode; and for all names before a name.
+    fn stands_on(&self, state: &State, step: (usize, usize), earlier: (usize, usize)) -> bool {
+        let has = |(op, number): (usize, usize), what| state.dirty.get(&(op, number, what));
+        let page = |step| has(step, What::Page).or(has(step, What::Tail)).copied().flatten();
+        let resize =
+            |step: (usize, usize)| state.resizes.iter().find(|r| (r.piece.0, r.piece.1) == step);
+        let frees = |step, page: Page| {
+            resize(step)
+                .is_some_and(|r| r.ino == page.0 && r.to < r.from && r.to.div_ceil(PAGE) <= page.1)
+        };
+        let names = |step| has(step, What::Names).is_some();
+        let mode = |step: (usize, usize)| match self.trace.ops[step.0].op {
+            Op::SetMode { ino, .. } => Some(ino),
+            _ => None,
+        };
+        let both = |a: Option<Ino>, b: Option<Ino>| a.is_some() && a == b;
+        let ino = |step| resize(step).map(|r| r.ino);
+        let same_page = page(step).is_some_and(|p| page(earlier) == Some(p) || frees(earlier, p))
+            || page(earlier).is_some_and(|p| frees(step, p));
+        let ended =
+            self.trace.ops[earlier.0].end.is_some_and(|end| end < self.trace.ops[step.0].start);
+        same_page
+            || both(ino(step), ino(earlier))
+            || both(mode(step), mode(earlier))
+            || (names(step) && names(earlier) && (ended || earlier.0 == step.0))
     }
 
     /// True for data that a sync was about which had failed by the time that `sync` ends: the cache holds
@@ -267,6 +350,10 @@ impl<'a> Machine<'a> {
             }
             _ => return false,
         };
+        let (all, range) = match self.profile.intent_log {
+            true => (true, 0..u64::MAX),
+            false => (all, range),
+        };
         let in_range = |page: u64| page * PAGE < range.end && range.start < (page + 1) * PAGE;
         match (&of.op, what) {
             (Op::Write { ino: i, offset, data, .. }, What::Page) => {
@@ -279,10 +366,14 @@ impl<'a> Machine<'a> {
             (Op::SetLen { ino: i, len }, What::Tail) => *i == ino && in_range(len / PAGE),
             (Op::Write { ino: i, .. } | Op::SetLen { ino: i, .. }, What::Size) => *i == ino,
             (Op::SetMode { ino: i, .. }, What::Mode) => all && *i == ino,
+            (_, What::Names) if self.profile.intent_log => true,
             (
                 Op::Create { slot, .. } | Op::Link { slot, .. } | Op::Unlink { slot },
                 What::Names,
             ) => slot.dir == ino || self.made_by(op, ino),
+            (Op::Rename { from, to, .. }, What::Names) if self.split.contains_key(&op) => {
+                ino == if number == 0 { to.dir } else { from.dir }
+            }
             (Op::Rename { from, to, .. }, What::Names) => from.dir == ino || to.dir == ino,
             _ => false,
         }
@@ -346,6 +437,13 @@ impl<'a> Machine<'a> {
                 vec![Step::Names(vec![(slot.clone(), Some(*ino))])]
             }
             Op::Unlink { slot } => vec![Step::Names(vec![(slot.clone(), None)])],
+            Op::Rename { from, to, .. } if self.split.contains_key(&index) => {
+                let moved = self.split[&index];
+                vec![
+                    Step::Names(vec![(to.clone(), Some(moved))]),
+                    Step::Names(vec![(from.clone(), None)]),
+                ]
+            }
             Op::Rename { from, to, exchange } => {
                 let source = cache.names.get(from).copied();
                 let target = cache.names.get(to).copied();
@@ -496,6 +594,9 @@ impl<'a> Machine<'a> {
         if grows && data && !self.profile.size_before_data {
             return None;
         }
+        if self.logged_later(state, (op, step), What::Size) {
+            return None;
+        }
         let behind_end = Some((resize.ino, resize.from / PAGE));
         let tail = |(p, page): (&Piece, &Option<Page>)| p.2 == What::Tail && *page == behind_end;
         if grows && !self.profile.stale_bytes && state.dirty.iter().any(tail) {
@@ -526,12 +627,33 @@ impl<'a> Machine<'a> {
 
     fn moded(&self, state: &State, op: usize) -> Option<State> {
         let Op::SetMode { ino, .. } = self.trace.ops[op].op else { return None };
-        let mut next = state.clone();
-        next.disk.modes.insert(ino, *state.cache.modes.get(&ino)?);
         let same =
             |o: usize| matches!(self.trace.ops[o].op, Op::SetMode { ino: i, .. } if i == ino);
+        let mut written = state.dirty.keys().filter(|p| p.2 == What::Mode && same(p.0));
+        let mut others = state.clone();
+        others.dirty.retain(|piece, _| piece.2 != What::Mode || !same(piece.0));
+        if written.any(|p| self.logged_later(&others, (p.0, p.1), What::Mode)) {
+            return None;
+        }
+        let mut next = state.clone();
+        next.disk.modes.insert(ino, *state.cache.modes.get(&ino)?);
         next.dirty.retain(|piece, _| piece.2 != What::Mode || !same(piece.0));
         Some(next)
+    }
+
+    /// True where the profile writes something else that is dirty before this.
+    fn logged_later(&self, state: &State, step: (usize, usize), what: What) -> bool {
+        let start = self.trace.ops[step.0].start;
+        let first = |earlier: What| match self.profile.order {
+            Kept::Nothing | Kept::Everything => false,
+            Kept::Names => what == What::Names && earlier == What::Names,
+            Kept::Log => earlier == What::Names,
+            Kept::Metadata => !matches!(earlier, What::Page | What::Tail),
+        };
+        let before = |op: usize| self.trace.ops[op].end.is_some_and(|end| end < start);
+        state.dirty.keys().any(|&(op, number, earlier)| {
+            first(earlier) && (before(op) || (op == step.0 && number < step.1))
+        })
     }
 
     /// The names as they were when a step was done, and what it changed.
@@ -557,6 +679,9 @@ impl<'a> Machine<'a> {
             .copied()
             .filter(|&(op, number)| state.dirty.contains_key(&(op, number, What::Names)))
             .collect();
+        if self.logged_later(state, step, What::Names) {
+            return None;
+        }
         let this = &self.trace.ops[step.0];
         let moves = |changes: &[(Slot, Option<Ino>)]| {
             changes.len() == 2
@@ -569,25 +694,20 @@ impl<'a> Machine<'a> {
             .collect();
         for &earlier in &waiting {
             let (_, other) = self.change(state, earlier);
-            let ended = self.trace.ops[earlier.0].end.is_some_and(|end| end < this.start);
             let shares = other.iter().any(|(s, _)| changes.iter().any(|(t, _)| s == t));
             let makes_room = other.iter().any(|(s, _)| emptied.contains(&s.dir));
             let both_move = moves(&other) && moves(&changes);
             let makes_dir = changes.len() == 2
                 && changes.iter().any(|(slot, i)| i.is_some() && self.above(earlier.0, slot.dir));
-            if (self.profile.ordered_entries && ended)
-                || shares
-                || makes_room
-                || both_move
-                || makes_dir
-            {
+            if shares || makes_room || both_move || makes_dir {
                 return None;
             }
         }
         if let Op::Rename { to, exchange: false, .. } = &this.op
             && self.profile.safe_rename
             && before.names.contains_key(to)
-            && self.has_dirty_content(state, changes[1].1?, this.start)
+            && let Some((_, Some(moved))) = changes.iter().find(|(slot, _)| slot == to)
+            && self.has_dirty_content(state, *moved, this.start)
         {
             return None;
         }
@@ -630,9 +750,9 @@ impl<'a> Machine<'a> {
         let mut out = BTreeMap::new();
         let mut disks: HashSet<(Files, BTreeSet<Page>, BTreeMap<Page, u32>)> = HashSet::new();
         for state in states {
-            let files = match (self.profile.process_only, self.profile.total_order) {
+            let files = match (self.profile.process_only, self.profile.order) {
                 (true, _) => state.cache.clone(),
-                (_, true) => self.journaled(state),
+                (_, Kept::Everything) => self.journaled(state),
                 _ => state.disk.clone(),
             };
             disks.insert((files, state.fresh.clone(), state.torn.clone()));
@@ -645,21 +765,16 @@ impl<'a> Machine<'a> {
         out
     }
 
+    /// What the journal gives back: the steps that it committed, and those that a sync recorded.
     fn journaled(&mut self, state: &State) -> Files {
-        let mut replayed = State {
-            log: Vec::new(),
-            cache: self.base.clone(),
-            disk: Files::default(),
-            dirty: BTreeMap::new(),
-            resizes: Vec::new(),
-            fresh: BTreeSet::new(),
-            torn: BTreeMap::new(),
-            committed: 0,
-        };
-        for &(op, number) in &state.log[..state.committed] {
-            // Sizes are as they were, for the ops of an inode follow each other.
-            let steps = self.steps(&replayed.cache, op).unwrap_or_default();
-            if let Some(step) = steps.get(number) {
+        let (mut ran, mut replayed) =
+            (State::booted(self.base.clone()), State::booted(self.base.clone()));
+        for (at, &(op, number)) in state.log.iter().enumerate() {
+            // A step is what it was when it was asked for, whatever of the others is gone.
+            let steps = self.steps(&ran.cache, op).unwrap_or_default();
+            let Some(step) = steps.get(number) else { continue };
+            self.do_step(&mut ran, (op, number), step);
+            if at < state.committed || state.recorded.contains(&(op, number)) {
                 self.do_step(&mut replayed, (op, number), step);
             }
         }

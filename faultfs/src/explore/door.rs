@@ -141,7 +141,7 @@ impl Plan {
             call,
             only: None,
             first: Vec::new(),
-            profiles: Profile::ALL.to_vec(),
+            profiles: Profile::MAIN.to_vec(),
             workers: processors,
             memory_limit: Some(MEMORY_LIMIT),
             time_limit: TIME_LIMIT,

@@ -76,6 +76,9 @@ fn rule(model: &Model, part: &Part, fate: Fate) -> String {
             "a size is durable once a sync of its file has ended, and none covered this"
         }
         (Fate::Lost, Part::Mode { .. }) => "a mode is durable once an fsync of its file has ended",
+        (Fate::Lost, Part::Slots(_)) if model.micros.half(id).is_some() => {
+            "a rename is two changes, and an entry is durable once its directory was synced"
+        }
         (Fate::Lost, Part::Slots(_)) if model.profile().safe_file_flush => {
             "an entry is durable once its directory, or the file just made through it, was synced"
         }

@@ -4,10 +4,12 @@
 //! step after each such page (ALICE table 3(d): sizes grow in steps of at most 4 KiB, aligned). A smaller
 //! size is one micro-op, and the zeros behind it in its last page another: the size is metadata, the
 //! page is written back like any other. All else is one micro-op: a rename changes both of its slots in
-//! one.
+//! one, but where the profile has none that is atomic: there the new name is one and the removal of the
+//! old name the next.
 
 use std::ops::Range;
 
+use super::Profile;
 use crate::disk::{Disk, page_spans};
 use crate::op::{Bytes, Ino, Op, PAGE, SECTOR, Slot};
 use crate::trace::Trace;
@@ -138,7 +140,7 @@ pub(crate) struct Micros {
 }
 
 impl Micros {
-    pub(crate) fn of(trace: &Trace) -> Self {
+    pub(crate) fn of(trace: &Trace, profile: &Profile) -> Self {
         let mut cut = Cut {
             out: Micros {
                 all: Vec::new(),
@@ -147,6 +149,7 @@ impl Micros {
                 replacing: Vec::new(),
             },
             live: trace.base.clone(),
+            atomic_rename: profile.atomic_rename,
             op: 0,
         };
         for (index, record) in trace.ops.iter().enumerate() {
@@ -161,12 +164,22 @@ impl Micros {
         }
         cut.out
     }
+
+    /// Which half of a rename a micro-op is, in words; `None` where it is no half.
+    pub(crate) fn half(&self, id: u32) -> Option<&'static str> {
+        let of_op = self.of_op[self.all[id as usize].op].clone();
+        let entries = |id: u32| matches!(self.all[id as usize].part, Part::Slots(_));
+        let is_half = of_op.len() == 2 && entries(of_op.start) && entries(of_op.start + 1);
+        is_half
+            .then(|| if id == of_op.start { "the new name" } else { "the removal of the old name" })
+    }
 }
 
 /// Cuts ops into micro-ops, with the live disk as it was when each was asked for.
 struct Cut {
     out: Micros,
     live: Disk,
+    atomic_rename: bool,
     op: usize,
 }
 
@@ -223,6 +236,11 @@ impl Cut {
         }
         if other.is_some() && !exchange {
             self.out.replacing.push((self.next(), moved));
+        }
+        let is_file = self.live.entries(moved).is_none();
+        if !self.atomic_rename && !exchange && is_file {
+            self.push(Part::Slots(vec![(to.clone(), Some(moved))]));
+            return self.push(Part::Slots(vec![(from.clone(), None)]));
         }
         let left = other.filter(|_| exchange);
         self.push(Part::Slots(vec![(from.clone(), left), (to.clone(), Some(moved))]));

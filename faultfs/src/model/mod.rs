@@ -12,7 +12,7 @@
 //!   pages past it; the zeros behind it in its last page are a version of that page, on their own.
 //! - **Slots.** The entries of one (directory, name) are versions of one slot. A rename changes both of
 //!   its slots or neither, and not before the directory that it moves into is there; a directory goes
-//!   only after what left it.
+//!   only after what left it. One profile, kept apart, has files renamed in two changes.
 //! - **Syncs.** `fsync`, `fdatasync`, `syncfs`, `sync`, `O_SYNC` and `O_DSYNC` writes and
 //!   `msync(MS_SYNC)` make durable what they cover, of the ops that had ended before they started, and
 //!   only for crashes after they ended. `sync_file_range` and `MS_ASYNC` make nothing durable.
@@ -31,7 +31,7 @@ mod profile;
 
 pub(crate) use micro::{Micros, Part};
 pub(crate) use moment::{Moment, Moments};
-pub use profile::Profile;
+pub use profile::{Kept, Profile};
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Model {
     /// Cuts the ops of `trace` into what a crash may lose separately, in the order that `profile`
     /// keeps.
     pub fn new(trace: Arc<Trace>, profile: Profile) -> Self {
-        let micros = Micros::of(&trace);
+        let micros = Micros::of(&trace, &profile);
         let order = Order::of(&trace, &micros, &profile);
         Model { trace, profile, micros, order }
     }
@@ -86,7 +86,10 @@ impl Model {
                 format!("size of {path} set to {len} by {}", record.op.word())
             }
             Part::Mode { ino, mode } => format!("mode {mode:o} of {}", self.trace.path_of(*ino)),
-            Part::Slots(_) => self.trace.describe(micro.op),
+            Part::Slots(_) => {
+                let half = self.micros.half(id).map(|half| format!(": only {half}"));
+                format!("{}{}", self.trace.describe(micro.op), half.unwrap_or_default())
+            }
         };
         let by = match &record.site {
             Some(site) => format!("{site}"),

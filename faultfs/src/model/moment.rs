@@ -172,13 +172,16 @@ impl<'a> Moments<'a> {
         pages: std::ops::Range<u64>,
         covered: &mut BTreeSet<u32>,
     ) {
+        // A log of records has no use for half a file, and takes all names.
+        let logs = self.model.profile.intent_log;
+        let (kind, pages) = if logs { (SyncKind::All, 0..u64::MAX) } else { (kind, pages) };
         for &id in &self.now.window {
             let part = &self.model.micros.all[id as usize].part;
             let is_covered = match part {
                 Part::Page(patch) => patch.ino == ino && pages.contains(&patch.page),
                 Part::Len { ino: i, .. } => *i == ino,
                 Part::Mode { ino: i, .. } => *i == ino && kind == SyncKind::All,
-                Part::Slots(changes) => changes.iter().any(|(slot, _)| slot.dir == ino),
+                Part::Slots(changes) => logs || changes.iter().any(|(slot, _)| slot.dir == ino),
             };
             if is_covered && self.ended_before(id, sync) {
                 covered.insert(id);
@@ -211,12 +214,14 @@ impl<'a> Moments<'a> {
     /// What a failed sync has left clean is written only where something else needs it, such as a newer
     /// version of its page.
     fn force(&mut self, covered: BTreeSet<u32>) -> bool {
+        let order = &self.model.order;
+        let needs = order.logged_with.as_ref().unwrap_or(&order.needs);
         let mut forced = BTreeSet::new();
         let mut todo: Vec<u32> =
             covered.into_iter().filter(|id| !self.cleaned.contains(id)).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
-                todo.extend(&self.model.order.needs[id as usize]);
+                todo.extend(&needs[id as usize]);
             }
         }
         for &id in &forced {
@@ -250,13 +255,17 @@ impl Moment {
         model: &Model,
         ids: impl IntoIterator<Item = u32>,
     ) -> BTreeSet<u32> {
+        let open = |id: &u32| self.window.binary_search(id).is_ok();
         let mut lost = BTreeSet::new();
-        let mut todo: Vec<u32> = ids.into_iter().collect();
+        let mut todo: Vec<u32> = ids.into_iter().filter(open).collect();
         while let Some(id) = todo.pop() {
-            if self.window.binary_search(&id).is_ok() && lost.insert(id) {
-                todo.extend(&model.order.needed_by[id as usize]);
+            if lost.insert(id) {
+                // Through what an intent log made durable out of order, too.
+                let later = model.order.needed_by[id as usize].iter().copied();
+                todo.extend(later.filter(|id| self.window.last().is_some_and(|last| id <= last)));
             }
         }
+        lost.retain(open);
         lost
     }
 

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Profile;
 use super::micro::{Micros, Part};
+use super::{Kept, Profile};
 use crate::disk::Disk;
 use crate::op::{Ino, PAGE, Slot};
 use crate::trace::{Stamp, Trace};
@@ -18,6 +18,8 @@ pub(crate) struct Order {
     pub(crate) needs: Vec<Vec<u32>>,
     /// What is lost with it: the reverse of `needs`, and the page of a size step where they are one.
     pub(crate) needed_by: Vec<Vec<u32>>,
+    /// What a sync makes durable with it, where that is not what it needs.
+    pub(crate) logged_with: Option<Vec<Vec<u32>>>,
     /// The micro-ops that change a page, cuts of the file included.
     pub(crate) history: BTreeMap<(Ino, u64), Vec<u32>>,
     /// The micro-op that gave an inode of the run its first name, and the directory of that name.
@@ -45,6 +47,7 @@ impl Order {
         for (id, micro) in (0u32..).zip(&micros.all) {
             build.versions(id, &micro.part);
         }
+        let logged_with = profile.intent_log.then(|| build.intent_log(trace, micros));
         build.switches(trace, micros);
         let mut needed_by = vec![Vec::new(); micros.all.len()];
         for (id, needs) in (0u32..).zip(&mut build.needs) {
@@ -52,11 +55,12 @@ impl Order {
             needs.dedup();
             needs.iter().for_each(|&need| needed_by[need as usize].push(id));
         }
-        if profile.total_order {
+        if profile.order == Kept::Everything {
             // The journal takes a page and the size that it brings in one handle.
             steps(micros).for_each(|id| needed_by[id as usize].push(id - 1));
         }
-        Order { needs: build.needs, needed_by, history: build.history, creation: build.creation }
+        let Build { needs, history, creation, .. } = build;
+        Order { needs, needed_by, logged_with, history, creation }
     }
 }
 
@@ -186,17 +190,39 @@ impl Build<'_> {
 
     fn switches(&mut self, trace: &Trace, micros: &Micros) {
         let profile = self.profile;
-        if profile.total_order {
-            self.in_order(trace, micros, |_| true);
-        } else if profile.ordered_entries {
-            self.in_order(trace, micros, |part| matches!(part, Part::Slots(_)));
+        let (is_page, is_name) = (
+            |part: &Part| matches!(part, Part::Page(_)),
+            |part: &Part| matches!(part, Part::Slots(_)),
+        );
+        match profile.order {
+            Kept::Nothing => {}
+            Kept::Names => self.in_order(trace, micros, is_name, |_| false),
+            Kept::Log => {
+                self.in_order(trace, micros, is_name, |part| !is_page(part) && !is_name(part));
+            }
+            Kept::Metadata => self.in_order(trace, micros, |part| !is_page(part), |_| false),
+            Kept::Everything => self.in_order(trace, micros, |_| true, |_| false),
         }
         if !profile.size_before_data {
-            steps(micros).for_each(|id| self.needs[id as usize].push(id - 1));
+            self.data_before_sizes(micros);
         }
         if profile.safe_rename {
             self.safe_renames(trace, micros);
         }
+    }
+
+    fn data_before_sizes(&mut self, micros: &Micros) {
+        steps(micros).for_each(|id| self.needs[id as usize].push(id - 1));
+    }
+
+    /// What the records of a sync hold beside what it is about: what that stands on in its own file, the
+    /// size that came with a page, and the names that were changed before.
+    fn intent_log(&mut self, trace: &Trace, micros: &Micros) -> Vec<Vec<u32>> {
+        self.data_before_sizes(micros);
+        self.in_order(trace, micros, |part| matches!(part, Part::Slots(_)), |_| false);
+        let mut logged_with = self.needs.clone();
+        steps(micros).for_each(|id| logged_with[id as usize - 1].push(id));
+        logged_with
     }
 
     /// A rename over an existing name needs all content of its file that was asked for before.
@@ -216,15 +242,28 @@ impl Build<'_> {
     }
 
     /// Orders the micro-ops of a class: within an op, and after every op of the class that had ended
-    /// before theirs started. Concurrent ops stay unordered.
-    fn in_order(&mut self, trace: &Trace, micros: &Micros, class: impl Fn(&Part) -> bool) {
+    /// before theirs started; those that follow wait for the class alike. Concurrent ops stay unordered.
+    fn in_order(
+        &mut self,
+        trace: &Trace,
+        micros: &Micros,
+        class: impl Fn(&Part) -> bool,
+        follows: impl Fn(&Part) -> bool,
+    ) {
         let mut earlier: Vec<Span> = Vec::new();
         for (record, range) in trace.ops.iter().zip(&micros.of_op) {
-            let ids: Vec<u32> =
-                range.clone().filter(|&id| class(&micros.all[id as usize].part)).collect();
-            let (Some(&first), Some(&last)) = (ids.first(), ids.last()) else { continue };
+            let of = |class: &dyn Fn(&Part) -> bool| -> Vec<u32> {
+                range.clone().filter(|&id| class(&micros.all[id as usize].part)).collect()
+            };
+            let (ids, following) = (of(&class), of(&follows));
+            if ids.is_empty() && following.is_empty() {
+                continue;
+            }
             let before = not_dominated(&earlier, record.start);
-            self.needs[first as usize].extend(before);
+            for &id in ids.first().into_iter().chain(&following) {
+                self.needs[id as usize].extend(&before);
+            }
+            let Some(&last) = ids.last() else { continue };
             ids.windows(2).for_each(|pair| self.needs[pair[1] as usize].push(pair[0]));
             let end = record.end.unwrap_or(Stamp::MAX);
             let latest_end = earlier.last().map_or(end, |e| e.latest_end.max(end));

@@ -3,7 +3,8 @@
 //!
 //! Sources: *ALICE* is Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014); its table 1
 //! holds what the authors' tool BOB measured, its table 3(d) the abstract models they evaluated. Where
-//! the two differ we take the weaker side, so that a profile never promises more than was seen.
+//! the two differ we take the weaker side, so that a profile never promises more than was seen; likewise
+//! where nobody measured. Kernel files are those of Linux, `zil.c` that of OpenZFS.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +17,14 @@ use crate::Error;
 ///
 /// What holds under every profile: a page of the page cache is written back as a page, so unsynced
 /// writes to it are its *versions*; a sector of 512 bytes is never torn; the entries of one slot are
-/// its versions, and a rename changes both of its slots or neither.
+/// its versions. Nobody has measured the switches of a modern kernel in the way of ALICE: what is
+/// younger than its tables is a profile of its own beside the one that the tables give.
 ///
 /// ```
 /// use faultfs::model::Profile;
 /// let profile: Profile = "ext4".parse().unwrap();
 /// assert!(profile.safe_rename);
+/// assert!(!Profile::EXT4_5_6.safe_rename);
 /// assert!("ext5".parse::<Profile>().unwrap_err().to_string().contains("posix"));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -29,6 +32,10 @@ use crate::Error;
 pub struct Profile {
     /// The word by which the tool, tokens and reports know it.
     pub name: &'static str,
+    /// A rename of a file changes both of its slots or neither. Else the new name and the removal of the
+    /// old one are two changes: a crash may leave both names, or none. Moves of directories and exchanges
+    /// are whole everywhere: what a half of them leaves is repaired by `fsck`, and not modelled.
+    pub atomic_rename: bool,
     /// A page that was being written back may mix two of its versions in whole sectors.
     pub torn_pages: bool,
     /// A larger size may be durable before the data in it, which then reads as zeros.
@@ -41,71 +48,251 @@ pub struct Profile {
     /// A sync of a file or directory makes the entry through which it was created durable, and those
     /// of its ancestors.
     pub safe_file_flush: bool,
-    /// Changes of directory entries become durable in the order in which they were made.
-    pub ordered_entries: bool,
-    /// Everything becomes durable in the order in which it was made.
-    pub total_order: bool,
+    /// Which changes become durable in the order in which they were made.
+    pub order: Kept,
+    /// A sync goes to a log beside the order: it makes its file durable, and nothing that was asked for
+    /// before it but the changes of names.
+    pub intent_log: bool,
     /// Not the machine dies but the process: what the kernel has taken is kept.
     pub process_only: bool,
 }
 
+/// Which changes become durable in the order in which they were made; each keeps what those before it
+/// keep. Concurrent ops have no order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kept {
+    /// None: every entry, size and page on its own.
+    Nothing,
+    /// Changes of directory entries.
+    Names,
+    /// Names, and no size or mode before the names that were changed before it: one log takes them, so
+    /// that a sync which has a size or a mode to write forces earlier names out. Sizes and modes wait for
+    /// names and are not waited for, since a size is logged when its data is allocated.
+    Log,
+    /// Names, sizes and modes.
+    Metadata,
+    /// Everything: every disk is a prefix of what was asked.
+    Everything,
+}
+
 impl Profile {
     /// The weakest: only what POSIX says of `fsync` holds. ALICE's default model (table 3(d)), with
-    /// pages and slots in place of independent micro-operations.
+    /// pages and slots in place of independent micro-operations, and with atomic renames: without them no
+    /// engine survives, and nothing is learnt.
     pub const POSIX: Profile = Profile {
         name: "posix",
-        torn_pages: true, // ALICE table 1: "single-block overwrite" fails on most filesystems
+        atomic_rename: true, // rename(2): "there will be no point at which another process … will find it missing"
+        torn_pages: true,    // ALICE table 1: "single-block overwrite" fails on most filesystems
         size_before_data: true, // ALICE table 3(d), default: sub-append atomicity
-        stale_bytes: true, // ALICE table 3(d), ext3-writeback: no content atomicity
-        safe_rename: false, // ALICE table 3(d), default: no special patterns
+        stale_bytes: true,   // ALICE table 3(d), ext3-writeback: no content atomicity
+        safe_rename: false,  // ALICE table 3(d), default: no special patterns
         safe_file_flush: false, // fsync(2): "does not necessarily ensure that the entry … has also reached disk"
-        ordered_entries: false, // ALICE table 3(d), default: directory operations unordered
-        total_order: false,
+        order: Kept::Nothing,   // ALICE table 3(d), default: everything unordered
+        intent_log: false,
         process_only: false,
     };
 
-    /// ext4 with `data=ordered`, its default.
+    /// ext2: no journal. The one profile without atomic rename, kept apart from [`Profile::ALL`].
+    pub const EXT2: Profile = Profile {
+        name: "ext2",
+        atomic_rename: false, // ALICE table 1, ext2: "directory operation" fails
+        torn_pages: true,     // table 1, ext2: "single-block overwrite" fails
+        size_before_data: true, // table 1, ext2: "single-sector append" fails
+        stale_bytes: true,    // no ordering of data and size: as ext3-writeback, table 3(d)
+        safe_rename: false,   // table 1, ext2: "[append, rename] → any op" fails
+        safe_file_flush: false, // fs/ext2 syncs the inode and its blocks, not the directory
+        order: Kept::Nothing, // table 1, ext2: "directory op → any op" fails
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// ext3 with `data=ordered`, its default.
+    pub const EXT3: Profile = Profile {
+        name: "ext3",
+        atomic_rename: true, // ALICE table 1, ext3-ord: "directory operation" holds
+        torn_pages: true,    // table 1, ext3-ord: "single-block overwrite" fails
+        size_before_data: false, // table 1, ext3-ord: "single-block append" holds
+        stale_bytes: false,  // table 3(d), ext3-ordered: content atomicity
+        safe_rename: false, // table 3(d): no special pattern; appends come first by the order of sizes
+        safe_file_flush: true, // table 3(d): directory operations before sync ops
+        order: Kept::Metadata, // table 3(d): "ordered with appends and truncates" (overwrites by table 1 not)
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// ext3 with `data=writeback`.
+    pub const EXT3_WRITEBACK: Profile = Profile {
+        name: "ext3-writeback",
+        atomic_rename: true, // ALICE table 1, ext3-wb: "directory operation" holds
+        torn_pages: true,    // table 1, ext3-wb: "single-block overwrite" fails
+        size_before_data: true, // table 1, ext3-wb: "single-sector append" fails
+        stale_bytes: true,   // table 3(d), ext3-writeback: no content atomicity
+        safe_rename: false,  // table 1, ext3-wb: "[append, rename] → any op" fails
+        safe_file_flush: true, // table 3(d): directory operations before sync ops
+        order: Kept::Metadata, // table 3(d): ordered among themselves and with file-size changes
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// ext4 with `data=ordered`, its default, as it was in 2014. For newer kernels see
+    /// [`Profile::EXT4_5_6`].
     pub const EXT4: Profile = Profile {
         name: "ext4",
-        torn_pages: true, // ALICE table 1, ext4-ord: "single-block overwrite" fails
+        atomic_rename: true, // ALICE table 1, ext4-ord: "directory operation" holds
+        torn_pages: true,    // ALICE table 1, ext4-ord: "single-block overwrite" fails
         size_before_data: false, // ALICE table 1, ext4-ord: "single-block append" holds; table 3(d): content atomicity
         stale_bytes: false,      // ALICE table 3(d), ext4-ordered: content atomicity
         safe_rename: true, // ALICE table 3(d), ext4-ordered; mount option auto_da_alloc, on by default
         safe_file_flush: true, // ALICE table 3(d), ext4-ordered
-        ordered_entries: true, // ALICE table 3(d): ordered among themselves (table 1's stronger "→ any op" not taken)
-        total_order: false, // ALICE table 1, ext4-ord: "overwrite → any op" and "append → any op" fail
+        order: Kept::Names, // ALICE table 3(d): ordered among themselves (table 1's stronger "→ any op" not taken)
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// ext4 with `data=writeback`.
+    pub const EXT4_WRITEBACK: Profile = Profile {
+        name: "ext4-writeback",
+        size_before_data: true, // ALICE table 1, ext4-wb: "single-sector append" fails
+        stale_bytes: true,      // as ext3-writeback, table 3(d): the journal does not wait for data
+        safe_rename: false,     // table 1, ext4-wb: "[append, rename] → any op" fails
+        ..Profile::EXT4 // fs/ext4/fsync.c commits the journal in either mode; table 1 has the rest alike
+    };
+
+    /// ext4 with `data=ordered` and `noauto_da_alloc`: a rename starts no write-back.
+    pub const EXT4_NOAUTO_DA_ALLOC: Profile = Profile {
+        name: "ext4-noauto_da_alloc",
+        safe_rename: false, // fs/ext4/namei.c, ext4_rename: ext4_alloc_da_blocks only without the option
+        ..Profile::EXT4
+    };
+
+    /// ext4 since Linux 5.6, with its defaults: `dioread_nolock` maps new blocks as unwritten extents,
+    /// for whose data the journal does not wait.
+    pub const EXT4_5_6: Profile = Profile {
+        name: "ext4-5.6",
+        // fs/ext4/inode.c: unwritten extents are not on the ordered list (ext4_map_blocks), and the size is
+        // updated when the data is submitted (mpage_map_and_submit_extent); they read as zeros.
+        size_before_data: true,
+        // "We do not guarantee that the data is securely on disk before rename": J. Kara on linux-ext4,
+        // 2022-09-01, "ext4: ensure data forced to disk when rename", where zeros were seen behind one.
+        safe_rename: false,
+        ..Profile::EXT4
+    };
+
+    /// ext4 since Linux 5.10 with the feature `fast_commit`: an fsync logs what became of its file.
+    pub const EXT4_FAST_COMMIT: Profile = Profile {
+        name: "ext4-fast-commit",
+        // "mkdir test; create & write test/a.txt; fsync test/a.txt" loses a.txt: Xin Yin on linux-ext4,
+        // 2021, on ext4_fc_commit_dentry_updates.
+        safe_file_flush: false,
+        order: Kept::Nothing, // not measured: the weaker side
+        ..Profile::EXT4_5_6
+    };
+
+    /// XFS.
+    pub const XFS: Profile = Profile {
+        name: "xfs",
+        atomic_rename: true, // ALICE table 1, xfs: "directory operation" holds
+        torn_pages: true,    // table 1, xfs: "single-block overwrite" fails
+        size_before_data: false, // table 1, xfs: "single-block append" holds; the size is logged when the data is written
+        stale_bytes: false,      // as above
+        // Table 1 has no counter-example, but fs/xfs writes nothing back at a rename: the weaker side.
+        safe_rename: false,
+        safe_file_flush: true, // fs/xfs/xfs_file.c, xfs_fsync_flush_log: up to the last change of the inode, its creation at least
+        order: Kept::Names, // table 1, xfs: "directory op → any op" holds, of which names among themselves are taken
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// XFS with the whole log in order: a sync that has metadata of its file to log takes all names that
+    /// were changed before along.
+    pub const XFS_LOG_FORCE: Profile = Profile {
+        name: "xfs-log-force",
+        order: Kept::Log, // fs/xfs/xfs_file.c: "flush the log up to the latest LSN that touched the inode"; table 1, "directory op → any op"
+        ..Profile::XFS
+    };
+
+    /// btrfs.
+    pub const BTRFS: Profile = Profile {
+        name: "btrfs",
+        atomic_rename: true, // ALICE table 1, btrfs: "directory operation" holds
+        torn_pages: false,   // table 1, btrfs: "single-block overwrite" holds: copy on write
+        size_before_data: false, // table 1, btrfs: "single-block append" holds
+        stale_bytes: false,  // table 3(d), btrfs: content atomicity
+        safe_rename: true,   // table 3(d), btrfs: safe rename
+        safe_file_flush: true, // table 3(d), btrfs: safe file flush
+        order: Kept::Nothing, // table 1, btrfs: "directory op → any op" fails; table 3(d): all unordered (table 1's ordered overwrites not taken)
+        intent_log: false,
+        process_only: false,
+    };
+
+    /// Transaction groups with an intent log, as ZFS has them: a group holds a prefix of everything, the
+    /// log what was synced since.
+    pub const ZFS: Profile = Profile {
+        name: "zfs",
+        atomic_rename: true, // a rename is one transaction, and a group holds whole ones
+        torn_pages: false,   // copy on write
+        size_before_data: false, // data and size are of one transaction
+        stale_bytes: false,  // copy on write
+        safe_rename: true,   // follows from the order
+        safe_file_flush: true, // zil.c: a creation is logged at once, and each zil_commit writes what was logged
+        order: Kept::Everything, // a crash goes back to a whole group; groups end at any time
+        intent_log: true, // zil.c, zil_commit(zilog, foid): the records of that file, and the names before them
         process_only: false,
     };
 
     /// ext3 or ext4 with `data=journal`: every state is a prefix of what was asked.
     pub const DATA_JOURNAL: Profile = Profile {
         name: "data-journal",
-        torn_pages: false, // ALICE table 1, ext4-dj: "single-block overwrite" holds
-        size_before_data: false, // ALICE table 1, ext4-dj: "single-block append" holds
-        stale_bytes: false, // as above
-        safe_rename: true, // follows from the total order
+        atomic_rename: true, // ALICE table 1, ext3-dj and ext4-dj: "directory operation" holds
+        torn_pages: false,   // ALICE table 1, ext3-dj and ext4-dj: "single-block overwrite" holds
+        size_before_data: false, // table 1, the same: "single-block append" holds
+        stale_bytes: false,  // as above
+        safe_rename: true,   // follows from the order
         safe_file_flush: true, // follows: a sync commits the journal up to itself
-        ordered_entries: true, // follows from the total order
-        total_order: true, // ALICE table 3(d), ext3-journal: total order of everything
+        order: Kept::Everything, // ALICE table 3(d), ext3-journal: total order of everything
+        intent_log: false,
         process_only: false,
     };
 
     /// The process is killed and the machine lives: the page cache keeps every op that ended.
     pub const PROCESS_KILL: Profile = Profile {
         name: "process-kill",
-        torn_pages: false,
-        size_before_data: false,
-        stale_bytes: false,
-        safe_rename: true,
-        safe_file_flush: true,
-        ordered_entries: true,
-        total_order: true,
         process_only: true, // POSIX write(2): once it returned, any read sees the data
+        ..Profile::DATA_JOURNAL
     };
 
-    /// Every profile, weakest first.
-    pub const ALL: [Profile; 4] =
-        [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL, Profile::PROCESS_KILL];
+    /// Every profile with atomic renames, the weakest first: all but [`Profile::EXT2`].
+    pub const ALL: [Profile; 14] = [
+        Profile::POSIX,
+        Profile::EXT3_WRITEBACK,
+        Profile::EXT3,
+        Profile::EXT4_WRITEBACK,
+        Profile::EXT4_NOAUTO_DA_ALLOC,
+        Profile::EXT4,
+        Profile::EXT4_FAST_COMMIT,
+        Profile::EXT4_5_6,
+        Profile::XFS,
+        Profile::XFS_LOG_FORCE,
+        Profile::BTRFS,
+        Profile::ZFS,
+        Profile::DATA_JOURNAL,
+        Profile::PROCESS_KILL,
+    ];
+
+    /// Those that differ most on what most data stands on, the weakest first: what the tool runs.
+    pub const MAIN: [Profile; 6] = [
+        Profile::POSIX,
+        Profile::EXT4,
+        Profile::XFS,
+        Profile::BTRFS,
+        Profile::DATA_JOURNAL,
+        Profile::PROCESS_KILL,
+    ];
+
+    /// The words of all profiles.
+    fn every() -> impl Iterator<Item = Profile> {
+        Profile::ALL.into_iter().chain([Profile::EXT2])
+    }
 }
 
 impl fmt::Display for Profile {
@@ -124,9 +311,9 @@ impl From<Profile> for &'static str {
 impl FromStr for Profile {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self, Error> {
-        Profile::ALL.into_iter().find(|p| p.name == text).ok_or_else(|| {
-            let names = Profile::ALL.map(|p| p.name).join(", ");
-            Error::new(format!("unknown profile `{text}`; there are {names}"))
+        Profile::every().find(|p| p.name == text).ok_or_else(|| {
+            let names: Vec<_> = Profile::every().map(|p| p.name).collect();
+            Error::new(format!("unknown profile `{text}`; there are {}", names.join(", ")))
         })
     }
 }

@@ -152,4 +152,21 @@ pub(crate) fn expect(reports: &[Report], losing: &[Profile], named: &str) {
 }
 
 /// The profiles under which the power goes.
-pub(crate) const POWER_CUTS: [Profile; 3] = [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL];
+pub(crate) fn power_cuts() -> Vec<Profile> {
+    Profile::ALL.into_iter().filter(|profile| !profile.process_only).collect()
+}
+
+/// Those under which a sync of a new file does not cover its entry, nor does the order of entries help.
+pub(crate) const ENTRY_ON_ITS_OWN: [Profile; 2] = [Profile::POSIX, Profile::EXT4_FAST_COMMIT];
+
+/// Those under which a rename may come before the content of its file.
+pub(crate) const RENAME_FIRST: [Profile; 8] = [
+    Profile::POSIX,
+    Profile::EXT3_WRITEBACK,
+    Profile::EXT4_WRITEBACK,
+    Profile::EXT4_NOAUTO_DA_ALLOC,
+    Profile::EXT4_FAST_COMMIT,
+    Profile::EXT4_5_6,
+    Profile::XFS,
+    Profile::XFS_LOG_FORCE,
+];

@@ -6,6 +6,7 @@
 //! page that is not whole says how many bytes it has: `O:1024`.
 
 mod agreed;
+mod cells;
 mod failed;
 mod further;
 mod switches;
@@ -184,21 +185,63 @@ fn each(left: &str, right: &str) -> String {
     pairs.collect::<Vec<_>>().join(",")
 }
 
-/// A program with what it may leave under `names`, under posix, ext4, data-journal and process-kill.
+/// A program with what it may leave under `names`, under each profile.
 struct Litmus {
     trace: Trace,
     names: Vec<&'static str>,
-    expected: [String; 4],
+    expected: Vec<(Profile, String)>,
 }
 
+/// Under posix, ext4, data-journal and process-kill; what differs under the others is said with
+/// [`Litmus::under`].
 fn expect(program: Program, names: &[&'static str], expected: [&str; 4]) -> Litmus {
-    Litmus { trace: program.end(), names: names.to_vec(), expected: expected.map(Into::into) }
+    let agreed =
+        [Profile::POSIX, Profile::EXT4, Profile::DATA_JOURNAL, Profile::PROCESS_KILL].iter();
+    let expected = agreed.copied().zip(expected.map(String::from)).collect();
+    Litmus { trace: program.end(), names: names.to_vec(), expected }
+}
+
+/// The profile whose outcomes another one has where nothing else is said.
+fn like(profile: Profile) -> Profile {
+    match profile {
+        Profile::EXT2 | Profile::EXT3_WRITEBACK | Profile::EXT4_WRITEBACK => Profile::POSIX,
+        Profile::EXT4_FAST_COMMIT => Profile::EXT4_5_6,
+        Profile::XFS => Profile::EXT4_NOAUTO_DA_ALLOC,
+        Profile::XFS_LOG_FORCE => Profile::XFS,
+        Profile::ZFS => Profile::DATA_JOURNAL,
+        _ => Profile::EXT4,
+    }
+}
+
+fn every_profile() -> impl Iterator<Item = Profile> {
+    Profile::ALL.into_iter().chain([Profile::EXT2])
 }
 
 impl Litmus {
+    /// What the program leaves under other profiles, where that is not as [`like`] says.
+    fn under(mut self, profiles: &[Profile], expected: &str) -> Self {
+        self.expected.extend(profiles.iter().map(|profile| (*profile, expected.to_string())));
+        self
+    }
+
+    fn expected(&self, profile: Profile) -> BTreeSet<String> {
+        match self.expected.iter().find(|(p, _)| *p == profile) {
+            Some((_, text)) => set(text),
+            None => self.expected(like(profile)),
+        }
+    }
+
     fn check(&self) {
-        for (profile, expected) in Profile::ALL.into_iter().zip(&self.expected) {
-            assert_eq!(self.outcomes(profile), set(expected), "under {profile}");
+        for profile in every_profile() {
+            assert_eq!(self.outcomes(profile), self.expected(profile), "under {profile}");
+        }
+        for (profile, text) in &self.expected[4..] {
+            assert_ne!(
+                set(text),
+                self.expected(like(*profile)),
+                "{profile} is as {} anyhow",
+                like(*profile)
+            );
         }
     }
 

@@ -1,50 +1,58 @@
-//! Every switch of every profile decides something: turned the other way, it changes what some litmus
+//! Every cell of the profile table decides something: given another value, it changes what some litmus
 //! program may leave.
 
-use super::{Litmus, agreed, failed, further};
-use crate::model::Profile;
+use super::{Litmus, agreed, cells, every_profile, failed, further};
+use crate::model::{Kept, Profile};
 
 type Switch = (&'static str, fn(&mut Profile) -> &mut bool);
 
 const SWITCHES: [Switch; 8] = [
+    ("atomic_rename", |profile| &mut profile.atomic_rename),
     ("torn_pages", |profile| &mut profile.torn_pages),
     ("size_before_data", |profile| &mut profile.size_before_data),
     ("stale_bytes", |profile| &mut profile.stale_bytes),
     ("safe_rename", |profile| &mut profile.safe_rename),
     ("safe_file_flush", |profile| &mut profile.safe_file_flush),
-    ("ordered_entries", |profile| &mut profile.ordered_entries),
-    ("total_order", |profile| &mut profile.total_order),
+    ("intent_log", |profile| &mut profile.intent_log),
     ("process_only", |profile| &mut profile.process_only),
 ];
 
-/// Switches that say only what the total order of their profile says too.
-const FOLLOW: [(Profile, &[&str]); 2] = [
-    (Profile::DATA_JOURNAL, &["size_before_data", "stale_bytes", "safe_rename", "ordered_entries"]),
-    (
-        Profile::PROCESS_KILL,
-        // Syncs decide nothing where the machine lives.
-        &["size_before_data", "stale_bytes", "safe_rename", "ordered_entries", "safe_file_flush"],
-    ),
-];
+const ORDERS: [Kept; 5] = [Kept::Nothing, Kept::Names, Kept::Log, Kept::Metadata, Kept::Everything];
+
+/// What says only what another cell of the profile says too.
+fn follows(profile: Profile, name: &str) -> bool {
+    match name {
+        // A prefix of everything has these.
+        "size_before_data" | "stale_bytes" | "safe_rename" => profile.order == Kept::Everything,
+        // Syncs decide nothing where the machine lives; an intent log takes all names.
+        "safe_file_flush" => profile.process_only || profile.intent_log,
+        "intent_log" => profile.process_only,
+        _ => false,
+    }
+}
+
+/// The profile with each of its cells at each of its other values, by the cell's name.
+fn turned(profile: Profile) -> Vec<(&'static str, Profile)> {
+    let mut out = Vec::new();
+    for (name, switch) in SWITCHES {
+        let mut turned = profile;
+        let value = switch(&mut turned);
+        *value = !*value;
+        out.push((name, turned));
+    }
+    let others = ORDERS.into_iter().filter(|order| *order != profile.order);
+    out.extend(others.map(|order| ("order", Profile { order, ..profile })));
+    out
+}
 
 #[test]
-fn every_switch_of_every_profile_changes_what_a_program_leaves() {
-    let programs: Vec<Litmus> =
-        agreed::ALL.iter().chain(further::ALL).chain(failed::ALL).map(|make| make()).collect();
-    for profile in Profile::ALL {
-        let follow = FOLLOW.iter().find(|(p, _)| *p == profile).map_or(&[][..], |(_, names)| names);
-        for (name, switch) in SWITCHES {
-            let mut turned = profile;
-            let value = switch(&mut turned);
-            *value = !*value;
-            let caught = programs.iter().any(|p| p.outcomes(profile) != p.outcomes(turned));
-            let follows = follow.contains(&name);
-            assert_eq!(
-                caught,
-                !follows,
-                "{name} of {profile} turned to {}",
-                !*switch(&mut { profile })
-            );
+fn every_cell_of_every_profile_changes_what_a_program_leaves() {
+    let all = [cells::ALL, agreed::ALL, failed::ALL, further::ALL].concat();
+    let programs: Vec<Litmus> = all.iter().map(|make| make()).collect();
+    for profile in every_profile() {
+        for (name, turned) in turned(profile) {
+            let caught = programs.iter().any(|p| p.outcomes(turned) != p.expected(profile));
+            assert_eq!(caught, !follows(profile, name), "{name} of {profile}: {turned:?}");
         }
     }
 }

@@ -1,0 +1,107 @@
+//! Programs that tell one profile from another: each for a cell of the table that the others leave alone.
+
+use super::{Litmus, Program, each, expect, litmus};
+use crate::model::Profile;
+use crate::op::{Ino, Kind, Op, Slot};
+
+fn p53_a_rename_under_way() -> Litmus {
+    let slot = |name| Slot::new(Ino::ROOT, name);
+    let program = Program::on(&[("a", "O"), ("t", "N")]);
+    let program = program.begin(Op::Rename { from: slot("t"), to: slot("a"), exchange: false });
+    let whole = "O N, N -";
+    expect(program, &["a", "t"], [whole, whole, whole, whole])
+        .under(&[Profile::EXT2], "O N, N N, O -, N -")
+}
+
+/// What an append to one page may leave.
+const POSIX: &str = "O, O.Z, O.G, O.ZN, O.GN, O.N";
+const EXT4_5_6: &str = "O, O.Z, O.ZN, O.N";
+
+/// The size of an append is logged late, and takes the names before it along where there is one log.
+fn p54_a_new_name_and_then_an_append() -> Litmus {
+    let log = |sizes| each(sizes, "0") + ", O -";
+    let program = Program::on(&[("a", "O")]).creat("b").pwrite("a", 1, 'N');
+    expect(
+        program,
+        &["a", "b"],
+        [&each(POSIX, "-, 0"), &each("O, O.N", "-, 0"), "O -, O 0, O.N 0", "O.N 0"],
+    )
+    .under(&[Profile::EXT3_WRITEBACK], &log(POSIX))
+    .under(&[Profile::EXT4_5_6], &each(EXT4_5_6, "-, 0"))
+    .under(&[Profile::XFS_LOG_FORCE, Profile::EXT3], &log("O, O.N"))
+}
+
+fn p55_an_append_and_then_a_new_name() -> Litmus {
+    let metadata = |sizes: &str| each(sizes, "-, 0").replace("O 0,", "");
+    let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'N').creat("b");
+    expect(
+        program,
+        &["a", "b"],
+        [&each(POSIX, "-, 0"), &each("O, O.N", "-, 0"), "O -, O.N -, O.N 0", "O.N 0"],
+    )
+    .under(&[Profile::EXT3_WRITEBACK], &metadata(POSIX))
+    .under(&[Profile::EXT3], &metadata("O, O.N"))
+    .under(&[Profile::EXT4_5_6], &each(EXT4_5_6, "-, 0"))
+}
+
+fn p56_a_sync_of_one_file_after_a_new_name() -> Litmus {
+    let program = Program::on(&[("a", "O")]).creat("b").pwrite("a", 1, 'N').fsync("a");
+    expect(program, &["a", "b"], ["O.N -, O.N 0", "O.N -, O.N 0", "O.N 0", "O.N 0"])
+        .under(&[Profile::EXT3_WRITEBACK, Profile::EXT3, Profile::XFS_LOG_FORCE], "O.N 0")
+}
+
+fn p57_a_synced_mode_after_a_new_name() -> Litmus {
+    let program = Program::on(&[("a", "O")]).creat("b");
+    let ino = program.ino("a");
+    let program = program.op(Op::SetMode { ino, mode: 0o600 }).fsync("a");
+    expect(program, &["mode a", "b"], ["600 -, 600 0", "600 -, 600 0", "600 0", "600 0"])
+        .under(&[Profile::EXT3_WRITEBACK, Profile::EXT3, Profile::XFS_LOG_FORCE], "600 0")
+}
+
+fn p58_a_mode_before_a_synced_new_file() -> Litmus {
+    let (posix, synced) = ("644 -, 644 0, 600 -, 600 0", "644 0, 600 0");
+    let program = Program::on(&[("a", "O")]);
+    let ino = program.ino("a");
+    let program = program.op(Op::SetMode { ino, mode: 0o600 }).creat("b").fsync("b");
+    expect(program, &["mode a", "b"], [posix, synced, "600 0", "600 0"])
+        .under(&[Profile::EXT3_WRITEBACK, Profile::EXT3], "600 0")
+        .under(&[Profile::EXT4_WRITEBACK, Profile::ZFS], synced)
+        .under(&[Profile::EXT4_FAST_COMMIT], posix)
+}
+
+fn p59_an_overwritten_file_that_is_renamed_over_another() -> Litmus {
+    let unsafe_rename = "O M, O MN, O N, M -, MN -, N -";
+    let program = Program::on(&[("a", "O"), ("t", "M")]).pwrite("t", 0, 'N').rename("t", "a");
+    expect(program, &["a", "t"], [unsafe_rename, "O M, O MN, O N, N -", "O M, O N, N -", "N -"])
+        .under(&[Profile::EXT2], &format!("{unsafe_rename}, M M, MN MN, N N, O -"))
+        .under(&[Profile::EXT3, Profile::EXT4_NOAUTO_DA_ALLOC, Profile::EXT4_5_6], unsafe_rename)
+        .under(&[Profile::BTRFS], "O M, O N, N -")
+}
+
+fn p60_a_sync_of_one_of_two_overwritten_files() -> Litmus {
+    let program = Program::on(&[("a", "O"), ("b", "O")]);
+    let program = program.pwrite("b", 0, 'N').pwrite("a", 0, 'N').fsync("a");
+    expect(program, &["a", "b"], ["N O, N ON, N N", "N O, N ON, N N", "N N", "N N"])
+        .under(&[Profile::BTRFS, Profile::ZFS], "N O, N N")
+}
+
+fn p61_a_synced_file_in_a_new_directory_that_was_not() -> Litmus {
+    let program = Program::on(&[]).make(Ino::ROOT, "d", Kind::Dir);
+    let dir = program.ino("d");
+    let program = program.make(dir, "a", Kind::File).pwrite("a", 0, 'N').fsync("a");
+    expect(program, &["d", "d/a"], ["- -, dir -, dir N", "dir N", "dir N", "dir N"])
+        .under(&[Profile::EXT3_WRITEBACK, Profile::EXT4_WRITEBACK], "dir N")
+        .under(&[Profile::EXT4_FAST_COMMIT], "- -, dir -, dir N")
+}
+
+litmus![
+    p53_a_rename_under_way,
+    p54_a_new_name_and_then_an_append,
+    p55_an_append_and_then_a_new_name,
+    p56_a_sync_of_one_file_after_a_new_name,
+    p57_a_synced_mode_after_a_new_name,
+    p58_a_mode_before_a_synced_new_file,
+    p59_an_overwritten_file_that_is_renamed_over_another,
+    p60_a_sync_of_one_of_two_overwritten_files,
+    p61_a_synced_file_in_a_new_directory_that_was_not,
+];
