@@ -312,6 +312,18 @@ impl<'a> Machine<'a> {
             || both(ino(step), ino(earlier))
             || both(mode(step), mode(earlier))
             || (names(step) && names(earlier) && (ended || earlier.0 == step.0))
+            || (names(step) && ended && self.renamed_safely(state, step, earlier.0))
+    }
+
+    /// True where a step gives a file another's name, which waits for its content, and an op changed that.
+    fn renamed_safely(&self, state: &State, step: (usize, usize), op: usize) -> bool {
+        let Op::Rename { to, exchange: false, .. } = &self.trace.ops[step.0].op else {
+            return false;
+        };
+        let (before, changes) = self.change(state, step);
+        let moved = changes.iter().find(|(slot, _)| slot == to).and_then(|(_, ino)| *ino);
+        let replaces = self.profile.safe_rename && before.names.contains_key(to);
+        replaces && moved.is_some() && content_of(&self.trace.ops[op].op) == moved
     }
 
     /// True for data that a sync was about which had failed by the time that `sync` ends: the cache holds
@@ -735,14 +747,7 @@ impl<'a> Machine<'a> {
     fn has_dirty_content(&self, state: &State, ino: Ino, start: Stamp) -> bool {
         state.dirty.keys().any(|piece| {
             let record = &self.trace.ops[piece.0];
-            let of = match &record.op {
-                Op::Write { ino, .. }
-                | Op::MapStore { ino, .. }
-                | Op::Zero { ino, .. }
-                | Op::SetLen { ino, .. } => Some(*ino),
-                _ => None,
-            };
-            of == Some(ino) && record.end.is_some_and(|end| end < start)
+            content_of(&record.op) == Some(ino) && record.end.is_some_and(|end| end < start)
         })
     }
 
@@ -833,6 +838,17 @@ impl<'a> Machine<'a> {
             }
         }
         disk
+    }
+}
+
+/// The file whose data or size an op changes.
+fn content_of(op: &Op) -> Option<Ino> {
+    match op {
+        Op::Write { ino, .. }
+        | Op::MapStore { ino, .. }
+        | Op::Zero { ino, .. }
+        | Op::SetLen { ino, .. } => Some(*ino),
+        _ => None,
     }
 }
 

@@ -49,7 +49,7 @@ fn loss(model: &Model, id: u32, (fate, sectors): (Fate, u8)) -> Loss {
         sectors: (0..8).filter(|bit| sectors & (1 << bit) != 0).collect(),
         site: record.site.clone(),
         what: model.describe(id),
-        rule: rule(model, &micro.part, fate),
+        rule: rule(model, id, fate),
     }
 }
 
@@ -59,14 +59,16 @@ fn path(model: &Model, part: &Part, op: &Op) -> String {
         (_, Op::Create { slot, .. } | Op::Link { slot, .. } | Op::Unlink { slot }) => {
             trace.path_in(slot)
         }
-        (_, Op::Rename { to, .. }) => trace.path_in(to),
+        (Part::Slots(changes), Op::Rename { .. }) => {
+            trace.path_in(&changes.last().expect("a rename changes a slot").0)
+        }
         (part, _) => part.ino().map(|ino| trace.path_of(ino)).unwrap_or_default(),
     }
 }
 
-fn rule(model: &Model, part: &Part, fate: Fate) -> String {
+fn rule(model: &Model, id: u32, fate: Fate) -> String {
     let profile = model.profile().name;
-    let rule = match (fate, part) {
+    let rule = match (fate, &model.micros.all[id as usize].part) {
         (Fate::Torn, _) => "a page being written back may mix two of its versions",
         (Fate::Stale, _) => "a new size may be durable before its data, over stale bytes",
         (Fate::Lost, Part::Page(_)) => {

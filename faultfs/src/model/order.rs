@@ -216,10 +216,13 @@ impl Build<'_> {
     }
 
     /// What the records of a sync hold beside what it is about: what that stands on in its own file, the
-    /// size that came with a page, and the names that were changed before.
+    /// size that came with a page, the names that were changed before, and what these were renamed with.
     fn intent_log(&mut self, trace: &Trace, micros: &Micros) -> Vec<Vec<u32>> {
         self.data_before_sizes(micros);
         self.in_order(trace, micros, |part| matches!(part, Part::Slots(_)), |_| false);
+        if self.profile.safe_rename {
+            self.safe_renames(trace, micros);
+        }
         let mut logged_with = self.needs.clone();
         steps(micros).for_each(|id| logged_with[id as usize - 1].push(id));
         logged_with

@@ -94,6 +94,14 @@ fn p61_a_synced_file_in_a_new_directory_that_was_not() -> Litmus {
         .under(&[Profile::EXT4_FAST_COMMIT], "- -, dir -, dir N")
 }
 
+/// The rename is recorded with the directory, and the content with the rename.
+fn p62_a_renamed_file_that_was_not_synced_and_a_synced_directory() -> Litmus {
+    let program = Program::on(&[("a", "O"), ("t", "M")]).pwrite("t", 0, 'N').rename("t", "a");
+    let unsafe_rename = "M -, MN -, N -";
+    expect(program.fsync_root(), &["a", "t"], [unsafe_rename, "N -", "N -", "N -"])
+        .under(&[Profile::EXT3, Profile::EXT4_NOAUTO_DA_ALLOC, Profile::EXT4_5_6], unsafe_rename)
+}
+
 litmus![
     p53_a_rename_under_way,
     p54_a_new_name_and_then_an_append,
@@ -104,4 +112,5 @@ litmus![
     p59_an_overwritten_file_that_is_renamed_over_another,
     p60_a_sync_of_one_of_two_overwritten_files,
     p61_a_synced_file_in_a_new_directory_that_was_not,
+    p62_a_renamed_file_that_was_not_synced_and_a_synced_directory,
 ];

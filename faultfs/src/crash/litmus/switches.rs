@@ -23,7 +23,8 @@ const ORDERS: [Kept; 5] = [Kept::Nothing, Kept::Names, Kept::Log, Kept::Metadata
 fn follows(profile: Profile, name: &str) -> bool {
     match name {
         // A prefix of everything has these.
-        "size_before_data" | "stale_bytes" | "safe_rename" => profile.order == Kept::Everything,
+        "size_before_data" | "stale_bytes" => profile.order == Kept::Everything,
+        "safe_rename" => profile.order == Kept::Everything && !profile.intent_log,
         // Syncs decide nothing where the machine lives; an intent log takes all names.
         "safe_file_flush" => profile.process_only || profile.intent_log,
         "intent_log" => profile.process_only,
