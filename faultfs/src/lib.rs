@@ -75,6 +75,8 @@ pub mod model;
 #[cfg(feature = "faults")]
 pub mod op;
 #[cfg(feature = "faults")]
+pub mod oracle;
+#[cfg(feature = "faults")]
 pub mod plan;
 #[cfg(feature = "faults")]
 pub mod points;

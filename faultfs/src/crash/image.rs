@@ -65,6 +65,19 @@ impl CrashImage {
     }
 }
 
+/// The disks of runs that were killed at each crash point and lost nothing, with what they had said by then;
+/// the first had not begun.
+pub(crate) fn uncrashed(trace: Arc<Trace>) -> Vec<(Marks, Disk)> {
+    let model = Model::new(trace.clone(), Profile::PROCESS_KILL);
+    let mut out = vec![(Marks::default(), trace.base.clone())];
+    let mut moments = model.moments();
+    while let Some(moment) = moments.next() {
+        let disk = build(&model, moment, &Tape::default()).expect("nothing lost is legal");
+        out.push((moment.marks.clone(), disk));
+    }
+    out
+}
+
 /// A tape that `seed` chooses. How much is lost differs from seed to seed, so that nearly whole and
 /// nearly empty disks are as likely as those in between.
 fn seeded(model: &Model, moment: &Moment, seed: u64) -> Tape {

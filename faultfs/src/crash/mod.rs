@@ -15,6 +15,7 @@ mod states;
 mod tape;
 
 pub(crate) use bounded::BOUND;
+pub(crate) use image::uncrashed;
 pub use image::{CrashImage, Loss};
 pub(crate) use states::{Builder, Listing, State};
 pub(crate) use tape::Choice;

@@ -280,7 +280,8 @@ impl<'a> Machine<'a> {
             return;
         }
         let at = state.log.iter().position(|s| *s == step).expect("a dirty piece was done");
-        for earlier in state.log[..at].to_vec() {
+        let before: Vec<(usize, usize)> = state.log[..at].to_vec();
+        for earlier in before {
             if self.stands_on(state, step, earlier) {
                 self.record(state, earlier);
             }

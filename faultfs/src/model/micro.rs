@@ -170,8 +170,8 @@ impl Micros {
         let of_op = self.of_op[self.all[id as usize].op].clone();
         let entries = |id: u32| matches!(self.all[id as usize].part, Part::Slots(_));
         let is_half = of_op.len() == 2 && entries(of_op.start) && entries(of_op.start + 1);
-        is_half
-            .then(|| if id == of_op.start { "the new name" } else { "the removal of the old name" })
+        let half = if id == of_op.start { "the new name" } else { "the removal of the old name" };
+        is_half.then_some(half)
     }
 }
 
