@@ -63,7 +63,7 @@ fn split() {
         _ => Bug::RenameBeforeSync,
     };
     explore(|fs| workload(fs, bug))
-        .profiles(Profile::ALL)
+        .profiles(Profile::MAIN)
         .traces(traces)
         .workers(2)
         .check(log::check);
