@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use faultfs::report::{CrashPoint, Failure, Loss, Report};
+use faultfs::report::{CrashPoint, Failure, Loss, Report, page_of};
 use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
 use serde::Serialize;
@@ -39,7 +40,7 @@ impl Run {
 }
 
 /// The table of verdicts, then what was not expected in full, then one line for each expected loss.
-pub(crate) fn text(runs: &[Run]) -> String {
+pub(crate) fn text(runs: &[Run], traces: &Path) -> String {
     let mut out = String::new();
     let mut rows: BTreeMap<usize, Vec<&Run>> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
@@ -82,6 +83,9 @@ pub(crate) fn text(runs: &[Run]) -> String {
     let surprises: Vec<_> = runs.iter().filter(|run| !run.as_expected()).collect();
     for run in &surprises {
         let _ = write!(out, "\nNOT EXPECTED ({}):\n{}", run.expected_words(), run.report);
+        if let Some(page) = page_of(&run.report, traces) {
+            let _ = writeln!(out, "  page: {}", page.display());
+        }
     }
     expected_losses(runs, &mut out);
     if let Some(run) = runs.first() {

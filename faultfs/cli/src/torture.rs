@@ -74,7 +74,7 @@ pub(crate) fn run_all(jobs: Vec<Job>, output: &Output) -> Result<u8, Trouble> {
         junit::write(&runs, file)?;
     }
     exit::print(&match output.format {
-        Format::Text => output::text(&runs),
+        Format::Text => output::text(&runs, &output.traces.dir()),
         Format::Json => output::json(&runs) + "\n",
     })?;
     if session::interrupted() {

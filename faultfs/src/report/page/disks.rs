@@ -116,11 +116,11 @@ fn line(content: &Content, at: u64) -> Vec<u8> {
 
 fn dump(path: &str, kept: &Content, left: &Content) -> Markup {
     let offsets = lines_that_differ(kept, left);
-    let caption = format!("{path}: {} lines of {LINE} bytes differ", offsets.len());
+    let caption = format!("{path}: lines of {LINE} bytes that differ: {}", offsets.len());
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
             table.dump {
-                caption { (caption) @if offsets.len() > LINES_MAX { ", the first " (LINES_MAX) " are shown" } }
+                caption { (caption) @if offsets.len() > LINES_MAX { "; the first " (LINES_MAX) " are shown" } }
                 thead { tr {
                     th scope="col" { "Offset" } th scope="col" { "Without loss" } th scope="col" { "After the crash" }
                 } }
