@@ -91,6 +91,8 @@ pub mod session;
 #[cfg(feature = "faults")]
 pub mod summary;
 #[cfg(feature = "faults")]
+pub mod sweep;
+#[cfg(feature = "faults")]
 pub mod trace;
 #[cfg(feature = "faults")]
 pub mod verdict;
@@ -113,3 +115,5 @@ pub use fs::{FaultFile, FaultFs, FaultIter};
 pub use injector::{Call, Injection, Injector, Reach, Seen};
 #[cfg(feature = "faults")]
 pub use model::Profile;
+#[cfg(feature = "faults")]
+pub use sweep::sweep;

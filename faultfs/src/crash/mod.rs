@@ -18,5 +18,5 @@ pub(crate) use bounded::BOUND;
 pub(crate) use image::uncrashed;
 pub use image::{CrashImage, Loss};
 pub(crate) use states::{Builder, Listing, State};
-pub(crate) use tape::Choice;
 pub use tape::Token;
+pub(crate) use tape::{Choice, Tape};

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Crashes, Door, Faults, InProcess, Oracle, Plan, Replay, Settings, Work, shard};
+use super::{
+    Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, Replay, Settings, Work, shard,
+};
 use crate::crash::Token;
 use crate::disk::Disk;
 use crate::model::Profile;
@@ -23,7 +25,7 @@ pub const REPLAY: &str = "FAULTFS_REPLAY";
 #[must_use = "nothing runs until `.check(..)`"]
 #[derive(Debug)]
 pub struct Explore<D> {
-    door: D,
+    pub(crate) door: D,
     name: Option<String>,
     profiles: Vec<Profile>,
     crashes: Crashes,
@@ -185,50 +187,56 @@ impl<D: Door> Explore<D> {
         mut oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
     ) -> Result<Vec<Report>> {
         let oracle: &mut Oracle<'_, D::Root> = &mut oracle;
-        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
-        let (launch, call) = match self.in_process {
-            true => (None, 0),
-            false => {
-                let launch = Launch::here()?;
-                let call = launch.next_call();
-                (Some(launch), call)
-            }
-        };
-        let name = self.name(call);
+        let place = self.place()?;
         let only = match worker::current() {
-            None => replay_token(&traces, &name)?,
+            None => replay_token(&place.traces, &place.name)?,
             Some(_) => None,
         };
         let work = match worker::current() {
-            None if only.is_none() => shard::from_environment(&name, &traces)?,
+            None if only.is_none() => shard::from_environment(&place.name, &place.traces)?,
             _ => Work::Whole,
         };
-        let thread = std::thread::current();
-        let program = std::env::args().collect::<Vec<_>>().join(" ");
-        let mut settings = Settings {
-            traces,
-            replay: match thread.name() {
-                Some(test) if test != "main" => Replay::Test(test),
-                _ => Replay::Program(&program),
-            },
-            crashes: std::mem::take(&mut self.crashes),
-            progress: &mut |_| {},
-            interrupted: &session::interrupted,
+        let mut progress = |_| {};
+        let mut settings = place.settings(&mut progress);
+        settings.crashes = std::mem::take(&mut self.crashes);
+        let Some((launch, call)) = place.launch.clone() else {
+            return self.here(&place.name, only, &work, oracle, &mut settings);
         };
-        let Some(launch) = launch else {
-            return self.here(&name, only, &work, oracle, &mut settings);
-        };
-        let mut plan = Plan::new(launch, call);
+        let mut plan = self.plan(launch, call);
         plan.only = only;
         plan.work = work;
-        plan.profiles = self.profiles;
         plan.first = tokens(&self.first)?;
+        super::run(&place.name, &mut self.door, oracle, &plan, &mut settings)
+    }
+
+    /// Where this is, and how to come back to it.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
+        let launch = match self.in_process {
+            true => None,
+            false => {
+                let launch = Launch::here()?;
+                let call = launch.next_call();
+                Some((launch, call))
+            }
+        };
+        let name = self.name(launch.as_ref().map_or(0, |(_, call)| *call));
+        let thread = std::thread::current();
+        let test = thread.name().filter(|name| *name != "main").map(String::from);
+        let program = std::env::args().collect::<Vec<_>>().join(" ");
+        Ok(Place { name, traces, launch, test, program })
+    }
+
+    /// How this is done in workers.
+    pub(crate) fn plan(&self, launch: Launch, call: u32) -> Plan {
+        let mut plan = Plan::new(launch, call);
+        plan.profiles = self.profiles.clone();
         plan.workers = self.workers.unwrap_or(plan.workers);
         plan.memory_limit = self.memory_limit.or(plan.memory_limit);
         plan.time_limit = self.time_limit.unwrap_or(plan.time_limit);
         plan.real_files = self.real_files;
         plan.prune = self.prune;
-        super::run(&name, &mut self.door, oracle, &plan, &mut settings)
+        plan
     }
 
     /// The name of the test, and for the second and later explorations of one test their number.
@@ -278,6 +286,31 @@ impl<D: Door> Explore<D> {
     }
 }
 
+/// A call of a builder: what it is named, and how a worker or a person comes back to it.
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) traces: PathBuf,
+    /// None: everything is done in this process.
+    pub(crate) launch: Option<(Launch, u32)>,
+    test: Option<String>,
+    program: String,
+}
+
+impl Place {
+    pub(crate) fn settings<'a>(&'a self, progress: &'a mut dyn FnMut(Progress)) -> Settings<'a> {
+        Settings {
+            traces: self.traces.clone(),
+            replay: match &self.test {
+                Some(test) => Replay::Test(test),
+                None => Replay::Program(&self.program),
+            },
+            crashes: Crashes::Everywhere,
+            progress,
+            interrupted: &session::interrupted,
+        }
+    }
+}
+
 fn tokens(texts: &[String]) -> Result<Vec<Token>> {
     texts.iter().map(|text| text.parse()).collect()
 }
@@ -285,6 +318,9 @@ fn tokens(texts: &[String]) -> Result<Vec<Token>> {
 /// The token of the environment, where it is of the run of this name.
 fn replay_token(traces: &Path, name: &str) -> Result<Option<Token>> {
     let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
+    if text.parse::<crate::sweep::Token>().is_ok() {
+        return Ok(None);
+    }
     let token: Token = text.parse().map_err(|error| Error::new(format!("{REPLAY}: {error}")))?;
     let trace = file::load(&file::find(traces, &token.trace)?)?;
     Ok((trace.subject == name).then_some(token))

@@ -218,7 +218,7 @@ pub fn run<R: ?Sized>(
     super::explore_profiles(&trace, &plan.profiles, &plan.work, &mut judge, settings)
 }
 
-pub(super) fn new_session() -> Result<Session> {
+pub(crate) fn new_session() -> Result<Session> {
     Session::new().map_err(|error| Error::new(format!("cannot make the session's folder: {error}")))
 }
 
@@ -230,7 +230,7 @@ pub(super) fn make(folder: PathBuf) -> Result<PathBuf> {
 }
 
 /// The trace that a kept token is of: the present one, or a saved one.
-pub(super) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Result<Arc<Trace>> {
+pub(crate) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Result<Arc<Trace>> {
     if super::trace_id(present) == token.trace {
         return Ok(present.clone());
     }
@@ -245,7 +245,7 @@ pub(super) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Re
 }
 
 /// Recovers from one state, in this process.
-pub(super) fn replay<R: ?Sized>(
+pub(crate) fn replay<R: ?Sized>(
     door: &mut dyn Door<Root = R>,
     oracle: &mut Oracle<'_, R>,
     trace: &Arc<Trace>,
@@ -308,8 +308,13 @@ fn record<R: ?Sized>(
 }
 
 /// The worker's side; ends with the process.
-fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, role: &Role) -> ! {
+pub(crate) fn work<R: ?Sized>(
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    role: &Role,
+) -> ! {
     match role.task {
+        Task::Sweep => unreachable!("an exploration starts no such worker"),
         Task::Record => {
             let room = PathBuf::from(String::from_utf8_lossy(&role.setup).into_owned());
             worker::serve(|_| door.record(&room, &Faults::default()).map(|()| Vec::new()))
@@ -355,7 +360,7 @@ fn work<R: ?Sized>(door: &mut dyn Door<Root = R>, oracle: &mut Oracle<'_, R>, ro
 const RECORDING_LIMIT: Duration = Duration::from_secs(600);
 
 /// Checks in worker processes.
-struct Workers<'a> {
+pub(crate) struct Workers<'a> {
     plan: &'a Plan,
     trace: PathBuf,
     rooms: PathBuf,
@@ -365,7 +370,12 @@ struct Workers<'a> {
 }
 
 impl<'a> Workers<'a> {
-    fn new(plan: &'a Plan, has_memory: bool, trace: &Trace, session: &Path) -> Result<Self> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        has_memory: bool,
+        trace: &Trace,
+        session: &Path,
+    ) -> Result<Self> {
         let trace = file::save(trace, session).map_err(|error| {
             Error::new(format!("cannot write the trace to {}: {error}", session.display()))
         })?;

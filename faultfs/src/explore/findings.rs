@@ -94,7 +94,7 @@ fn kind_of_loss(model: &Model, builder: &mut Builder<'_>, state: &State) -> Stri
     if kinds.len() > 3 { "several".into() } else { kinds.join("; ") }
 }
 
-fn describe(
+pub(crate) fn describe(
     model: &Model,
     builder: &mut Builder<'_>,
     state: &State,
@@ -108,6 +108,7 @@ fn describe(
         message: broken.message().to_string(),
         replay: String::new(),
         token,
+        fault: None,
         crash: crash_point(model, state.stamp),
         marks: model.trace.marks_at(state.stamp),
         losses: losses(model, builder, state),

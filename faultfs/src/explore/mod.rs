@@ -28,7 +28,9 @@ use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
 pub use builder::{Explore, REPLAY};
 pub use door::{Door, Oracle, Plan, run};
+pub(crate) use door::{Workers, new_session, replay, trace_of, work};
 pub use faults::Faults;
+pub(crate) use findings::describe;
 pub use judge::{Checked, InProcess, Judge, Outcome};
 pub use places::Crashes;
 pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
@@ -74,8 +76,13 @@ pub enum Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// The line that replays `token`.
-    fn line(self, token: &str) -> String {
+    /// The line that replays `token`, for a shell.
+    pub(crate) fn line(self, token: &str) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-+._".contains(c);
+        let token = match token.chars().all(is_plain) {
+            true => token.to_string(),
+            false => format!("'{}'", token.replace('\'', r"'\''")),
+        };
         match self {
             Replay::Tool => format!("cargo faultfs replay {token}"),
             Replay::Test(name) => format!("{REPLAY}={token} cargo test {name}"),
@@ -145,20 +152,10 @@ pub fn explore_trace(
     judge: &mut dyn Judge,
     settings: &mut Settings<'_>,
 ) -> Result<Report> {
-    let mut report = Report {
-        subject: trace.subject.clone(),
-        trace: trace_id(trace),
-        profile,
-        verdict: Verdict::NotMeasured,
-        ops: trace.ops.len() as u64,
-        crash_points: 0,
-        states: 0,
-        distinct: 0,
-        bound: format!("{BOUND}{}", settings.crashes.bound(trace)),
-        failures: Vec::new(),
-        not_measured: trace.unmodelled.clone(),
-        share: judge.partition(),
-    };
+    let bound = format!("{BOUND}{}", settings.crashes.bound(trace));
+    let mut report = Report::of(trace, profile, bound);
+    report.not_measured.clone_from(&trace.unmodelled);
+    report.share = judge.partition();
     // Disks built from half a story would be neither alarms nor comfort.
     if trace.unmodelled.is_empty() {
         fill(&mut report, trace, judge, settings)?;

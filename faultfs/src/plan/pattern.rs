@@ -47,6 +47,13 @@ impl Pattern {
         Ok(Pattern { text: text.into(), choices })
     }
 
+    /// The pattern that fits `path`, and whatever has its name where it is a name alone.
+    pub(super) fn exactly(path: &Path) -> Pattern {
+        // A `|` cannot be escaped: any character stands for it.
+        let text = glob::Pattern::escape(&path.to_string_lossy()).replace('|', "?");
+        Pattern::new(&text).expect("an escaped path is a pattern")
+    }
+
     /// The text of the pattern.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -125,6 +125,21 @@ impl Rule {
         }
     }
 
+    /// Does `fault` to calls of the kind and path of `call`.
+    pub(crate) fn on_call(call: &Call<'_>, fault: Fault) -> Rule {
+        Rule { fault, ..Rule::new(Some(call.kind), Pattern::exactly(call.path)) }
+    }
+
+    /// Does `fault` to any call.
+    pub(crate) fn on_any(fault: Fault) -> Rule {
+        Rule { fault, ..Rule::new(None, Pattern::default()) }
+    }
+
+    /// Lets the first `skip` matching calls pass and faults the next `take`, or all.
+    pub(crate) fn window(self, skip: u64, take: Option<u64>) -> Rule {
+        Rule { skip, take, ..self }
+    }
+
     /// It is fine if this rule never fires.
     pub fn optional(mut self) -> Rule {
         self.optional = true;

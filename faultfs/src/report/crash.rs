@@ -41,6 +41,8 @@ pub enum Place {
     After,
     /// A mark of the workload.
     Mark,
+    /// Nowhere: the power did not go.
+    None,
 }
 
 /// One change that did not arrive as it was asked for.
@@ -98,6 +100,21 @@ pub enum Part {
     Entry,
 }
 
+impl CrashPoint {
+    /// The power did not go in a run of so many ops.
+    pub(crate) fn none(ops: u64) -> CrashPoint {
+        CrashPoint {
+            stamp: 0,
+            place: Place::None,
+            op: None,
+            ops,
+            what: String::new(),
+            site: None,
+            points: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for CrashPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ops, what) = (self.ops, &self.what);
@@ -105,6 +122,7 @@ impl fmt::Display for CrashPoint {
             (Place::In, Some(op)) => write!(f, "in op {op} of {ops}: {what}")?,
             (Place::After, Some(op)) => write!(f, "after op {op} of {ops}: {what}")?,
             (Place::Mark, _) => write!(f, "after {what}")?,
+            (Place::None, _) => f.write_str("did not come: the run itself")?,
             _ => f.write_str("before the first op")?,
         }
         self.site.iter().try_for_each(|site| write!(f, ", {site}"))?;

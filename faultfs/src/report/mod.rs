@@ -4,6 +4,7 @@ mod crash;
 #[cfg(feature = "html")]
 pub mod page;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,9 @@ use serde::Serialize;
 
 pub use crash::{CrashPoint, Fate, Loss, Part, Place};
 
-use crate::explore::Partition;
+use crate::explore::{Partition, trace_id};
 use crate::model::Profile;
-use crate::trace::Marks;
+use crate::trace::{Marks, Trace};
 use crate::verdict::Verdict;
 
 /// Failures of this class do not decide the verdict: the run made the database's own folder and nobody
@@ -48,6 +49,44 @@ pub struct Report {
     pub not_measured: Vec<String>,
     /// The share of the states that was judged, where the run was split; then all the rest is of it alone.
     pub share: Option<Partition>,
+    /// Of a sweep: what was tried besides crashes of the run without faults, which the other counts are of.
+    pub swept: Option<Swept>,
+}
+
+/// What a sweep has tried.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Calls of the workload, reads and opens too.
+    pub calls: u64,
+    /// Faults at their places by family: once and for ever are two.
+    pub cases: BTreeMap<String, u64>,
+    /// Runs of the workload with a fault, and recoveries from disks that rot.
+    pub runs: u64,
+    /// Faults that were injected in all of them.
+    pub injected: u64,
+    /// Runs whose workload returned the error.
+    pub refused: u64,
+    /// Crash points after faults.
+    pub crash_points: u64,
+    /// Crash points that the bound left out.
+    pub left_out: u64,
+    /// Distinct disks after each fault, all runs together.
+    pub states: u64,
+}
+
+impl fmt::Display for Swept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total: u64 = self.cases.values().sum();
+        let cases = self.cases.iter().map(|(family, count)| format!("{family} {count}"));
+        let cases = cases.collect::<Vec<_>>().join(", ");
+        writeln!(f, "  swept: {} calls, {total} single faults ({cases})", self.calls)?;
+        writeln!(
+            f,
+            "  {} runs, {} faults injected, {} runs returned an error; {} crash points, {} states",
+            self.runs, self.injected, self.refused, self.crash_points, self.states
+        )
+    }
 }
 
 /// One way to fail, shown by the state with the smallest token.
@@ -64,6 +103,8 @@ pub struct Failure {
     pub token: String,
     /// The line that runs it again.
     pub replay: String,
+    /// What went wrong besides the power, as the text of a plan or in the words of a sweep.
+    pub fault: Option<String>,
     /// Where the power went.
     pub crash: CrashPoint,
     /// What had been asked for and promised by then.
@@ -76,6 +117,25 @@ pub struct Failure {
 }
 
 impl Report {
+    /// A report of `trace` in which nothing has been looked at yet.
+    pub(crate) fn of(trace: &Trace, profile: Profile, bound: String) -> Report {
+        Report {
+            subject: trace.subject.clone(),
+            trace: trace_id(trace),
+            profile,
+            verdict: Verdict::NotMeasured,
+            ops: trace.ops.len() as u64,
+            crash_points: 0,
+            states: 0,
+            distinct: 0,
+            bound,
+            failures: Vec::new(),
+            not_measured: Vec::new(),
+            share: None,
+            swept: None,
+        }
+    }
+
     /// True where everything that was acknowledged survived every state.
     pub fn held(&self) -> bool {
         self.verdict == Verdict::Held
@@ -109,6 +169,7 @@ impl fmt::Display for Report {
             "  {} ops, {} crash points, {} states, {} distinct",
             self.ops, self.crash_points, self.states, self.distinct
         )?;
+        self.swept.iter().try_for_each(|swept| swept.fmt(f))?;
         writeln!(f, "  bound: {}", self.bound)?;
         for reason in &self.not_measured {
             writeln!(f, "  not measured: {reason}")?;
@@ -121,9 +182,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let class =
             if self.class.is_empty() { String::new() } else { format!(" ({})", self.class) };
-        let states =
-            if self.count == 1 { "1 state".into() } else { format!("{} states", self.count) };
-        writeln!(f, "  {}{class} in {states}: {}", self.verdict, self.message)?;
+        let of = if self.fault.is_some() { "case" } else { "state" };
+        let plural = if self.count == 1 { "" } else { "s" };
+        let Failure { verdict, count, message, .. } = self;
+        writeln!(f, "  {verdict}{class} in {count} {of}{plural}: {message}")?;
+        self.fault.iter().try_for_each(|fault| writeln!(f, "    fault: {fault}"))?;
         writeln!(f, "    crash {}", self.crash)?;
         for loss in &self.losses {
             writeln!(f, "    {loss}")?;

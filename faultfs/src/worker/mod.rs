@@ -76,6 +76,8 @@ pub enum Task {
     Record,
     /// Recover from crash states and check them.
     Check,
+    /// Run the workload while something goes wrong, and check what that leaves.
+    Sweep,
 }
 
 /// Who a worker is.

@@ -1,0 +1,231 @@
+//! From outcomes to a report: failures of one kind are one entry, and each is confirmed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::case::{Case, Token};
+use super::runner::{Outcome, Pools};
+use super::{Base, verdict};
+use crate::crash::{Builder, State, Token as StateToken};
+use crate::explore::{self, Door, Settings, trace_id};
+use crate::model::Model;
+use crate::report::{CrashPoint, Failure, Report, Swept};
+use crate::trace::Trace;
+use crate::verdict::{Broken, Verdict};
+use crate::{Error, Result, file};
+
+/// One way to fail, by the first case that shows it.
+struct Kind {
+    case: String,
+    broken: Broken,
+    count: u64,
+}
+
+/// Reruns of a case that did not come to its fault.
+const RETRIES: u32 = 2;
+
+/// Puts what was found into the report.
+#[expect(clippy::too_many_arguments)]
+pub(super) fn fill<R: ?Sized>(
+    report: &mut Report,
+    swept: &mut Swept,
+    base: &Base,
+    door: &mut dyn Door<Root = R>,
+    runner: &Pools<'_>,
+    cases: &[String],
+    outcomes: &[Option<Outcome>],
+    settings: &Settings<'_>,
+) -> Result<()> {
+    let mut kinds: BTreeMap<(Verdict, String, String), Kind> = BTreeMap::new();
+    let mut held = Vec::new();
+    for (case, outcome) in cases.iter().zip(outcomes) {
+        let Some(outcome) = outcome else { continue };
+        let mut outcome = outcome.clone();
+        for _ in 0..RETRIES {
+            if is_reached(&outcome) {
+                break;
+            }
+            outcome = runner.afresh(case, false)?;
+        }
+        count(swept, &outcome);
+        report.not_measured.extend(unmeasured(case, &outcome));
+        let failures = outcome.failures();
+        if failures.is_empty() {
+            held.push((case, outcome));
+            continue;
+        }
+        for (_, broken) in failures {
+            if broken.verdict() == Verdict::NotMeasured {
+                continue;
+            }
+            let kind = (broken.verdict(), place(case, &outcome), without_numbers(broken.message()));
+            let case = case.clone();
+            kinds.entry(kind).or_insert(Kind { case, broken, count: 0 }).count += 1;
+        }
+    }
+    let missing = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+    if missing > 0 {
+        let all = cases.len();
+        let done = all - missing;
+        report.not_measured.push(format!("interrupted: {done} of {all} cases done"));
+    }
+    for kind in kinds.into_values() {
+        match confirm(&kind, base, door, runner, settings)? {
+            Ok(failure) => report.failures.push(failure),
+            Err(reason) => report.not_measured.push(reason),
+        }
+    }
+    if missing == 0 {
+        report.not_measured.extend(sample(runner, &held)?);
+    }
+    if !report.failures.is_empty() {
+        save(&base.trace, settings)?;
+    }
+    report.failures.sort_by_key(|failure| (failure.verdict, failure.class));
+    report.verdict = verdict(report);
+    Ok(())
+}
+
+fn is_reached(outcome: &Outcome) -> bool {
+    !matches!(&outcome.reply, Ok(attempt)
+        if attempt.fired == 0 && attempt.failures.is_empty() && attempt.not_measured.is_empty())
+}
+
+fn count(swept: &mut Swept, outcome: &Outcome) {
+    swept.runs += 1;
+    if let Ok(attempt) = &outcome.reply {
+        swept.injected += attempt.fired;
+        swept.refused += u64::from(attempt.said.is_some());
+        swept.crash_points += attempt.crash_points;
+        swept.left_out += attempt.left_out;
+        swept.states += attempt.states;
+    }
+}
+
+fn unmeasured(case: &str, outcome: &Outcome) -> Vec<String> {
+    match &outcome.reply {
+        Err(death) if death.verdict() == Verdict::NotMeasured => vec![format!("{case}: {death}")],
+        Ok(_) if !is_reached(outcome) => vec![format!(
+            "{case}: never came to this call in {} runs; threads or a clock have the workload make \
+             other calls each time",
+            RETRIES + 1
+        )],
+        Ok(attempt) => attempt.not_measured.iter().map(|why| format!("{case}: {why}")).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Where the fault struck: one bug is met by many faults at one place. Of a process that died its case
+/// tells.
+fn place(case: &str, outcome: &Outcome) -> String {
+    match &outcome.reply {
+        Ok(attempt) => attempt.place.clone(),
+        Err(_) => case.split(' ').next().unwrap_or_default().to_string(),
+    }
+}
+
+/// A message without its numbers: a bug in a loop is one bug.
+fn without_numbers(message: &str) -> String {
+    let mut out = String::new();
+    for c in message.chars() {
+        match c.is_ascii_digit() {
+            true if out.ends_with('#') => {}
+            true => out.push('#'),
+            false => out.push(c),
+        }
+    }
+    // Lists of ids are as long as the run got.
+    while out.contains("#, #") {
+        out = out.replace("#, #", "#");
+    }
+    out
+}
+
+/// Once more, in a fresh process; a hang with more patience.
+fn confirm<R: ?Sized>(
+    kind: &Kind,
+    base: &Base,
+    door: &mut dyn Door<Root = R>,
+    runner: &Pools<'_>,
+    settings: &Settings<'_>,
+) -> Result<std::result::Result<Failure, String>> {
+    let Kind { case, broken, count } = kind;
+    let again = runner.afresh(case, broken.verdict() == Verdict::Hung)?;
+    let same = |(_, second): &(String, Broken)| {
+        second.verdict() == broken.verdict()
+            && without_numbers(second.message()) == without_numbers(broken.message())
+    };
+    let Some((at, second)) = again.failures().into_iter().find(same) else {
+        let second = again.failures().first().map_or("held".into(), |(_, b)| b.to_string());
+        return Ok(Err(format!("{case}: {broken} at first, in a fresh process {second}")));
+    };
+    let state: Option<StateToken> = at.parse().ok();
+    let parsed: Case = case.parse()?;
+    let token = |state| Token { trace: trace_id(&base.trace), case: parsed.clone(), state };
+    let (token, mut failure) = match (&state, &parsed) {
+        (None, _) => (token(None), during_the_run(&base.trace, &second)),
+        (Some(state), Case::Rot(_)) => (token(None), on_disk(&base.trace, state, &second)),
+        (Some(state), Case::Faults(_)) => {
+            let mut trace = door.trace(&runner.room())?;
+            let id = trace_id(&trace);
+            // The token names the trace as it is saved, with the name of the workload.
+            trace.subject = base.trace.subject.clone();
+            let trace = Arc::new(trace);
+            if id != state.trace {
+                return Ok(Err(format!("{case}: {second}, and then the run was another")));
+            }
+            let state = StateToken { trace: trace_id(&trace), ..state.clone() };
+            save(&trace, settings)?;
+            (token(Some(state.clone())), on_disk(&trace, &state, &second))
+        }
+    };
+    failure.token = token.to_string();
+    failure.replay = settings.replay.line(&failure.token);
+    failure.fault = Some(case.clone());
+    failure.count = *count;
+    Ok(Ok(failure))
+}
+
+fn save(trace: &Trace, settings: &Settings<'_>) -> Result<()> {
+    file::save(trace, &settings.traces).map(drop).map_err(|error| {
+        Error::new(format!("cannot save the trace to {}: {error}", settings.traces.display()))
+    })
+}
+
+fn on_disk(trace: &Arc<Trace>, token: &StateToken, broken: &Broken) -> Failure {
+    let model = Model::new(trace.clone(), token.profile());
+    let state = State { stamp: token.stamp, tape: token.tape.clone() };
+    explore::describe(&model, &mut Builder::new(&model), &state, broken, "", token.to_string())
+}
+
+fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
+    Failure {
+        verdict: broken.verdict(),
+        class: "",
+        message: broken.message().to_string(),
+        token: String::new(),
+        replay: String::new(),
+        fault: None,
+        crash: CrashPoint::none(base.ops.len() as u64),
+        marks: Default::default(),
+        losses: Vec::new(),
+        count: 1,
+    }
+}
+
+/// One in a hundred of the cases that held, and at least one, is done once more, in a fresh process; which
+/// ones depends on their text alone.
+fn sample(runner: &Pools<'_>, held: &[(&String, Outcome)]) -> Result<Vec<String>> {
+    let mut drawn: Vec<(u32, &String)> =
+        held.iter().map(|(case, _)| (crc32fast::hash(case.as_bytes()), *case)).collect();
+    drawn.sort();
+    drawn.truncate(drawn.len().div_ceil(100));
+    let mut differ = Vec::new();
+    for (_, case) in drawn {
+        let again = runner.afresh(case, false)?;
+        if let Some((_, broken)) = again.failures().first() {
+            differ.push(format!("{case}: held at first, in a fresh process {broken}"));
+        }
+    }
+    Ok(differ)
+}

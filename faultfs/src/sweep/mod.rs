@@ -1,0 +1,333 @@
+//! `sweep(workload).check(oracle)`: every single fault at every call, and after each of them the question
+//! whether what was promised still holds.
+//!
+//! The workload runs once without faults, and each of its calls is noted. Then it runs again for every
+//! call and every fault that is legal for it: once only, and from then on for ever. It may go on after the
+//! error as it likes. The disk that it leaves is opened without faults and checked; then the power goes
+//! after the fault, and the disks of those crashes are checked too. The sweep ends with a run whose
+//! fault lies behind the last call and injects nothing. This is the loop of SQLite's `ioerr` and `malloc`
+//! tests (test/malloc_common.tcl, `do_faultsim_test`), with crashes behind it.
+//!
+//! # What is right, and what is not
+//!
+//! An error to the caller is right: the workload returns it, or says [`failed`](crate::FaultFs::failed)
+//! and goes on. What was acknowledged holds, through later crashes too. What a workload reads is what
+//! was written: a workload that reads something else returns
+//! [`Broken::corrupt`] or [`Broken::lost`]. A panic, an abort and a hang
+//! are verdicts. Whether a write whose failure was reported may appear later, the oracle says:
+//! [`Marks::failed`](crate::trace::Marks::failed).
+//!
+//! A medium that lies (bits that flip when they are read or at rest, writes that are lost or land elsewhere)
+//! may be found out: then a refusal to open is right, wrong data and missing data are not.
+//!
+//! # Limits
+//!
+//! A sync that succeeds and reports its failure at the next one (ext4 with `data=journal`) is followed by no crash: what it
+//! loses, an engine had every right to promise. A sync that lies is not tried, for the same reason.
+//!
+//! One fault at a time. Calls that only a run with a fault makes are not failed in turn, except by a fault
+//! that goes on for ever. Crashes are placed at a stated number of crash points after the fault, and at the
+//! end.
+
+mod attempt;
+mod builder;
+mod case;
+mod cases;
+mod findings;
+mod replay;
+mod runner;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+pub use builder::{Sweep, sweep};
+pub use case::Token;
+pub use cases::Group;
+
+use crate::explore::{self, Door, Faults, Oracle, Progress, Settings};
+use crate::model::Profile;
+use crate::report::{Report, Swept};
+use crate::trace::{Mark, Stamp, Trace};
+use crate::verdict::{Broken, Verdict};
+use crate::worker::{self, Task};
+use crate::{Error, Result, Seen};
+use attempt::Bound;
+use case::Case;
+use runner::{Outcome, Pools};
+
+/// How a workload is swept in worker processes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// How to start workers, with which limits, under which profiles.
+    pub explore: explore::Plan,
+    /// The families of faults.
+    pub groups: Vec<Group>,
+    /// At how many crash points after a fault the power goes, besides the end of the run.
+    pub crash_points: u32,
+    /// Do this run only.
+    pub only: Option<Token>,
+}
+
+/// Crash points after a fault, unless told otherwise.
+pub const CRASH_POINTS: u32 = 16;
+
+impl Plan {
+    /// Every family of faults, under the weakest profile.
+    pub fn new(explore: explore::Plan) -> Plan {
+        let explore = explore::Plan { profiles: vec![Profile::POSIX], ..explore };
+        Plan { explore, groups: Group::ALL.to_vec(), crash_points: CRASH_POINTS, only: None }
+    }
+
+    fn bound(&self, profile: Profile) -> Bound {
+        let crashes = self.groups.contains(&Group::Crash);
+        Bound { profile: profile.name.into(), crash_points: crashes.then_some(self.crash_points) }
+    }
+}
+
+/// Sweeps the workload behind `door` under each profile of the plan.
+///
+/// In a worker that was started for this call it does the worker's job and does not return; in one that
+/// was started for another call of the same program it returns no reports.
+///
+/// # Errors
+///
+/// Where workers cannot be started, the session's folder cannot be written, or the workload fails by
+/// itself.
+pub fn run<R: ?Sized>(
+    name: &str,
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    plan: &Plan,
+    settings: &mut Settings<'_>,
+) -> Result<Vec<Report>> {
+    if let Some(role) = worker::current() {
+        match role.task {
+            _ if role.call != plan.explore.call => {}
+            Task::Sweep => runner::work(door, oracle, role),
+            Task::Record | Task::Check => explore::work(door, oracle, role),
+        }
+        return Ok(Vec::new());
+    }
+    let session = explore::new_session()?;
+    let mut reports = Vec::new();
+    for &profile in &plan.explore.profiles {
+        let mut pools = Pools {
+            plan: &plan.explore,
+            bound: plan.bound(profile),
+            session: session.path().to_path_buf(),
+            base: None,
+            repeats: door.repeats(),
+            has_memory: door.has_memory(),
+        };
+        let base = Base::record(name, door, &mut pools)?;
+        if let Some(token) = &plan.only {
+            replay::replay(door, oracle, &pools, &base.trace, token, settings)?;
+            return Ok(Vec::new());
+        }
+        let report = match plan.groups.contains(&Group::Crash) {
+            true => {
+                let (trace, memory) = (&base.trace, door.has_memory());
+                let mut judge =
+                    explore::Workers::new(&plan.explore, memory, trace, session.path())?;
+                explore::explore_trace(trace, profile, &mut judge, settings)?
+            }
+            false => uncrashed(&base, profile, &pools)?,
+        };
+        reports.push(swept(report, &base, door, &pools, plan, settings)?);
+    }
+    Ok(reports)
+}
+
+/// The run without faults.
+struct Base {
+    trace: Arc<Trace>,
+    calls: Vec<Seen>,
+}
+
+impl Base {
+    fn record<R: ?Sized>(
+        name: &str,
+        door: &mut dyn Door<Root = R>,
+        runner: &mut Pools<'_>,
+    ) -> Result<Base> {
+        let failed = |broken: &Broken| {
+            Error::new(format!(
+                "the workload of {name} failed without any fault: {broken}\n{}",
+                broken.output()
+            ))
+        };
+        let nothing = Case::Faults(Faults::default()).to_string();
+        let Outcome { reply, .. } = runner.record(&nothing, true)?;
+        let said = reply.map_err(|death| failed(&death))?.said;
+        if let Some(broken) = said {
+            return Err(failed(&broken));
+        }
+        let mut trace = door.trace(&runner.room())?;
+        let calls = door.calls(&runner.room())?;
+        trace.subject = name.into();
+        let trace = Arc::new(trace);
+        runner.set_base(&trace)?;
+        Ok(Base { trace, calls })
+    }
+}
+
+/// The report of a run after which the power stays on: only the disk that it left is checked.
+fn uncrashed(base: &Base, profile: Profile, runner: &Pools<'_>) -> Result<Report> {
+    let nothing = Case::Faults(Faults::default()).to_string();
+    if let Some((_, broken)) = runner.afresh(&nothing, false)?.failures().first() {
+        return Err(Error::new(format!(
+            "what the workload of {} left without any fault is not right: {broken}",
+            base.trace.subject
+        )));
+    }
+    let mut report = Report::of(&base.trace, profile, String::new());
+    (report.states, report.distinct, report.verdict) = (1, 1, Verdict::Held);
+    report.not_measured.clone_from(&base.trace.unmodelled);
+    Ok(report)
+}
+
+/// Fills in the report of the run without faults what comes of those with.
+fn swept<R: ?Sized>(
+    mut report: Report,
+    base: &Base,
+    door: &mut dyn Door<Root = R>,
+    runner: &Pools<'_>,
+    plan: &Plan,
+    settings: &mut Settings<'_>,
+) -> Result<Report> {
+    let mut swept = Swept { calls: base.calls.len() as u64, ..Swept::default() };
+    if !report.held() {
+        let why = "not swept: the run fails already where nothing else goes wrong; mend that first";
+        report.not_measured.push(why.into());
+        report.swept = Some(swept);
+        return Ok(report);
+    }
+    let cases = cases(base, door.has_capacity(), plan, report.profile, &mut report.not_measured);
+    let mut texts: Vec<String> = cases.iter().map(|(_, case)| case.to_string()).collect();
+    let last = cases::behind(&base.calls).to_string();
+    texts.push(last.clone());
+    (settings.progress)(Progress::Listed(texts.len() as u64));
+    let interrupted = settings.interrupted;
+    let progress = &mut settings.progress;
+    let mut outcomes = runner.attempts(&texts, &mut || {
+        progress(Progress::Checked);
+        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    // The run with which the sweep ends.
+    texts.pop();
+    match outcomes.pop().flatten().map(|outcome| outcome.reply) {
+        Some(Ok(attempt)) if attempt.fired > 0 => report.not_measured.push(format!(
+            "the workload made {} calls when it was observed, and more in another run: those were not \
+             failed",
+            base.calls.len()
+        )),
+        Some(Err(death)) => report.not_measured.push(format!("{last}: {death}")),
+        Some(Ok(_)) | None => {}
+    }
+    for ((group, _), outcome) in cases.iter().zip(&outcomes) {
+        if outcome.is_some() {
+            *swept.cases.entry(group.to_string()).or_default() += 1;
+        }
+    }
+    findings::fill(&mut report, &mut swept, base, door, runner, &texts, &outcomes, settings)?;
+    report.bound = bound(&report.bound, plan, &swept);
+    report.swept = Some(swept);
+    (settings.progress)(Progress::Reported);
+    Ok(report)
+}
+
+fn bound(explored: &str, plan: &Plan, swept: &Swept) -> String {
+    let swept_calls = "every single fault at every call, once and for ever";
+    match plan.groups.contains(&Group::Crash) {
+        false => format!("{swept_calls}; no crashes"),
+        true => format!(
+            "{swept_calls}; crashes at the first {} crash points after each fault and at the end of \
+             the run ({} further crash points left out); at a crash {explored}",
+            plan.crash_points, swept.left_out
+        ),
+    }
+}
+
+/// All cases, in the order in which they are attempted.
+fn cases(
+    base: &Base,
+    has_capacity: bool,
+    plan: &Plan,
+    profile: Profile,
+    not_measured: &mut Vec<String>,
+) -> Vec<(Group, Case)> {
+    if base.calls.is_empty() {
+        not_measured.push("the door saw no calls".into());
+    }
+    let mut cases = cases::on_calls(&base.calls, &plan.groups);
+    if plan.groups.contains(&Group::NoSpace) {
+        match has_capacity {
+            true => {
+                let disks = cases::small_disks(pages(&base.trace));
+                cases.extend(disks.into_iter().map(|case| (Group::NoSpace, case)));
+            }
+            false => not_measured.push("disks that are too small: this door has none".into()),
+        }
+    }
+    if plan.groups.contains(&Group::BitRot) {
+        for (state, disk) in rotting(&base.trace, profile) {
+            cases.extend(cases::rot(&disk, &state).into_iter().map(|case| (Group::BitRot, case)));
+        }
+    }
+    cases
+}
+
+/// The most pages that the run had at once.
+fn pages(trace: &Trace) -> u64 {
+    let mut disk = trace.base.clone();
+    let count = |disk: &crate::disk::Disk| -> u64 {
+        let files = case::files(disk).into_iter().filter_map(|(_, ino)| disk.content(ino));
+        files.map(|content| content.page_numbers().count() as u64).sum()
+    };
+    let mut most = count(&disk);
+    for record in trace.ops.iter().filter(|record| record.done_by(Stamp::MAX)) {
+        disk.apply(&record.op);
+        most = most.max(count(&disk));
+    }
+    most
+}
+
+/// The disks that rot: the one that the run left, and what was durable at up to [`ROTTING_ACKS`] of its
+/// acknowledgements.
+fn rotting(trace: &Arc<Trace>, profile: Profile) -> Vec<(crate::crash::Token, crate::disk::Disk)> {
+    let acks: Vec<Stamp> = trace
+        .marks
+        .iter()
+        .filter_map(|(stamp, mark)| matches!(mark, Mark::Ack(_)).then_some(*stamp))
+        .collect();
+    let step = acks.len().div_ceil(ROTTING_ACKS).max(1);
+    let durable = acks.into_iter().step_by(step).map(|stamp| (stamp, "n"));
+    let stamps = trace.ops.iter().flat_map(|record| [Some(record.start), record.end]);
+    let marks = trace.marks.iter().map(|(stamp, _)| *stamp);
+    let last = stamps.flatten().chain(marks).max().unwrap_or(0);
+    let mut known = BTreeSet::new();
+    let id = explore::trace_id(trace);
+    let mut disks = Vec::new();
+    for (stamp, tape) in durable.chain([(last, "k")]) {
+        let token = format!("{id}-{}-{stamp}-{tape}", profile.name);
+        let token: crate::crash::Token = token.parse().expect("it is made as tokens are");
+        if let Ok((disk, marks)) = explore::state(trace, &token)
+            && known.insert((disk.digest(), marks))
+        {
+            disks.push((token, disk));
+        }
+    }
+    disks
+}
+
+/// Acknowledgements at which what is durable rots.
+const ROTTING_ACKS: usize = 4;
+
+/// The worst of what was found.
+fn verdict(report: &Report) -> Verdict {
+    let failures = report.failures.iter().filter(|failure| failure.class.is_empty());
+    let unmeasured = (!report.not_measured.is_empty()).then_some(Verdict::NotMeasured);
+    Verdict::worst(failures.map(|f| f.verdict).chain(unmeasured).chain([Verdict::Held]))
+}
