@@ -266,3 +266,103 @@ fn a_lying_disk_loses_what_it_promised() {
     let lies = || on::sync().lie();
     expect(OnFailure::Rewrite, lies, Profile::POSIX, Verdict::Lost);
 }
+
+/// The verdict of a workload and its check; `None` in the worker process of another exploration.
+fn verdict(
+    workload: impl Fn(&FaultFs) -> Result<(), Broken>,
+    check: fn(&FaultFs, &Marks) -> Result<(), Broken>,
+) -> Option<Verdict> {
+    let reports = explore(workload).profiles([Profile::POSIX]).reports(check).unwrap();
+    reports.first().map(|report| report.verdict)
+}
+
+/// A log whose sync fails, and which says so; what it leaves of the record decides whether the failure is
+/// one (CuttleFS, section 4: a *false failure*). `cuts`: the record is taken out of the log again.
+fn put_or_say_no(fs: &FaultFs, cuts: bool) -> Result<(), Broken> {
+    let mut log = fs.create("log")?;
+    log.write_all(b"one.")?;
+    log.sync_data()?;
+    fs.sync_dir(".")?;
+    fs.arm(on::sync().path("log").take(1).fail(EIO));
+    fs.begin(2);
+    log.write_all(b"two.")?;
+    if log.sync_data().is_err() {
+        if cuts {
+            log.set_len(4)?;
+            log.sync_data()?;
+        }
+        fs.failed(2);
+    } else {
+        fs.ack(2);
+    }
+    fs.injector().finish().map_err(|e| Broken::lost(e.to_string()))
+}
+
+fn what_failed_is_not_there(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
+    match fs.read("log") {
+        Ok(log) if marks.failed.contains(&2) && log.ends_with(b"two.") => {
+            Err(Broken::corrupt("record 2 has failed, and is there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn a_record_that_was_said_to_have_failed_comes_back_unless_it_is_taken_out() {
+    let found = verdict(|fs| put_or_say_no(fs, false), what_failed_is_not_there);
+    assert!(found.is_none_or(|found| found == Verdict::Corrupt), "{found:?}");
+    let found = verdict(|fs| put_or_say_no(fs, true), what_failed_is_not_there);
+    assert!(found.is_none_or(|found| found == Verdict::Held), "{found:?}");
+}
+
+/// Two pages that must always hold the same. Their first update fails to sync; the page cache has it all the
+/// same, and the second update reads it. `rereads`: what the failed one has left is written anew first.
+fn update_twice(fs: &FaultFs, rereads: bool) -> io::Result<()> {
+    const PAGE: u64 = 4096;
+    let file = fs.create_new("db")?;
+    file.write_all_at(b"0", 0)?;
+    file.write_all_at(b"0", PAGE)?;
+    file.sync_all()?;
+    fs.sync_dir(".")?;
+    fs.arm(on::sync().path("db").take(1).fail_sync(SyncFailure::EXT4_ORDERED, EIO));
+    file.write_all_at(b"1", 0)?;
+    if file.sync_data().is_ok() {
+        return Ok(());
+    }
+    let mut first = [0; 1];
+    file.read_exact_at(&mut first, 0)?;
+    if rereads {
+        file.write_all_at(&first, 0)?;
+    }
+    // The other page follows the first.
+    file.write_all_at(&first, PAGE)?;
+    file.sync_data()?;
+    fs.ack(1);
+    Ok(())
+}
+
+fn pages_agree(fs: &FaultFs) -> Result<(), Broken> {
+    let db = fs.read("db")?;
+    match db[0] == db[4096] {
+        true => Ok(()),
+        false => Err(Broken::corrupt(format!("{} and {}", db[0] as char, db[4096] as char))),
+    }
+}
+
+#[test]
+fn a_page_that_a_failed_sync_has_left_clean_is_old_again_when_it_is_evicted_or_the_power_goes() {
+    for (rereads, expected) in [(false, Verdict::Corrupt), (true, Verdict::Held)] {
+        for (fs, _folder) in both() {
+            update_twice(&fs, rereads).unwrap();
+            pages_agree(&fs).unwrap();
+            fs.evict("db").unwrap();
+            assert_eq!(pages_agree(&fs).is_ok(), rereads);
+        }
+        let check = |fs: &FaultFs, marks: &Marks| match marks.acked.contains(&1) {
+            true => pages_agree(fs),
+            false => Ok(()),
+        };
+        let found = verdict(move |fs| Ok(update_twice(fs, rereads)?), check);
+        assert!(found.is_none_or(|found| found == expected), "{rereads}: {found:?}");
+    }
+}

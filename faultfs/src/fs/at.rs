@@ -16,7 +16,7 @@ pub(super) trait Anywhere {
     /// Reads what is at a place; how much there was.
     fn peek(&self, place: &Place, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes at a place.
+    /// Writes at a place; of no data it only says whether the handle may write.
     fn poke(&self, place: &Place, data: &[u8], caller: Caller) -> io::Result<()>;
 
     /// Reads what the file held earlier; how much there was.

@@ -86,8 +86,8 @@ pub(super) trait Witness: Anywhere + Send + Sync + RefUnwindSafe {
     /// A sync fails before its effect: what becomes of the file, and what the caller is told.
     fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()>;
 
-    /// Moves the cursor by what a call at the cursor has written elsewhere.
-    fn advance(&self, by: usize);
+    /// Moves the cursor behind what a call at the cursor has written otherwise.
+    fn move_cursor(&self, to: u64) -> io::Result<()>;
 
     /// The power goes while this is under way.
     fn crash(&self, doing: Doing<'_>, caller: Caller);
@@ -274,6 +274,7 @@ impl Door {
             }
             Effect::Pieces(errno) => errno,
             Effect::Elsewhere(place) => {
+                self.anywhere(given).poke(&Place::at(offset.unwrap_or(0)), &[], caller)?;
                 self.anywhere(given).poke(&place, buf, caller)?;
                 None
             }
@@ -282,7 +283,7 @@ impl Door {
         let offset = offset.expect("a fault that writes elsewhere knows where it is");
         put_pieces(fault, self.anywhere(given), offset, buf, caller)?;
         if let (None, None, Some(witness)) = (errno, at, &self.witness) {
-            witness.advance(buf.len());
+            witness.move_cursor(offset + buf.len() as u64)?;
         }
         answer(buf.len(), errno)
     }
@@ -368,6 +369,8 @@ fn put_pieces(
     data: &[u8],
     caller: Caller,
 ) -> io::Result<()> {
+    // Where nothing is to be written, what may not be written still fails.
+    file.poke(&Place::at(offset), &[], caller)?;
     let mut old = vec![0; data.len()];
     // Of a file that cannot be read nothing is known: what does not arrive is taken for new.
     let known = file.peek(&Place::at(offset), &mut old).unwrap_or(0);

@@ -92,9 +92,12 @@ impl Folder {
 
     /// Gives a file the name `to` too, in place of what that stands for.
     pub(super) fn leave_both_names(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // What is removed may be a link through which `from` leads.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(sys::openat(&self.fd, self.below(from)?, flags, Mode::empty())?);
         match self.remove(to) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => self.hard_link(from, to),
+            _ => self.link_file(&file, to),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::at::Anywhere;
 use super::door::{Doing, Witness};
 use super::file::FaultFile;
-use super::folder::Stat;
+use super::folder::{Folder, Stat};
 use super::metadata::Metadata;
 use super::options::OpenOptions;
 use super::path::Follow;
@@ -295,27 +295,22 @@ impl Open {
         self.real.as_ref().map(open).transpose()
     }
 
-    /// The inode of a place, and its file on a real folder, for writing. `None`: there is none.
-    fn place(
-        &self,
-        state: &State,
-        place: &Place,
-    ) -> io::Result<Option<(Ino, Option<std::fs::File>)>> {
-        let Some(path) = place.file.as_deref() else {
-            return Ok(Some((self.ino, self.reopened()?)));
+    /// The regular file of a place, if there is one.
+    fn file_at(&self, state: &State, place: &Place) -> Option<Ino> {
+        let ino = match place.file.as_deref() {
+            None => self.ino,
+            Some(path) => self.shared.names(state).find(Path::new(path), Follow::Always).ok()?.0,
         };
-        let path = Path::new(path);
-        let Ok((ino, _)) = self.shared.names(state).find(path, Follow::Always) else {
-            return Ok(None);
-        };
-        if state.disk().content(ino).is_none() {
-            return Ok(None);
-        }
+        state.disk().content(ino).map(|_| ino)
+    }
+
+    /// The file of a place on a real folder, for writing.
+    fn real_at(&self, place: &Place) -> io::Result<Option<std::fs::File>> {
+        let Some(path) = place.file.as_deref() else { return self.reopened() };
         let mut options = OpenOptions::new();
         options.write(true);
-        let folder = self.shared.folder.as_ref();
-        let real = folder.map(|folder| folder.open_file(path, &options, None)).transpose()?;
-        Ok(Some((ino, real)))
+        let open = |folder: &Folder| folder.open_file(Path::new(path), &options, None);
+        self.shared.folder.as_ref().map(open).transpose()
     }
 }
 
@@ -327,16 +322,18 @@ impl Anywhere for Open {
     fn peek(&self, place: &Place, buf: &mut [u8]) -> io::Result<usize> {
         let state = &*self.shared.enter(Wants::Look)?;
         state.reading(Reads::everything);
-        let found = self.place(state, place)?;
-        let content = found.and_then(|(ino, _)| state.disk().content(ino));
+        let content = self.file_at(state, place).and_then(|ino| state.disk().content(ino));
         Ok(content.map_or(0, |content| content.read_at(buf, place.offset)))
     }
 
     fn poke(&self, place: &Place, data: &[u8], caller: Caller) -> io::Result<()> {
         let state = &mut *self.shared.enter(Wants::Change)?;
-        let Some((ino, real)) = self.place(state, place)? else { return Ok(()) };
         let offset = place.offset;
         self.check_range(self.options.writes(), Some(offset), data.len())?;
+        let Some(ino) = self.file_at(state, place).filter(|_| !data.is_empty()) else {
+            return Ok(());
+        };
+        let real = self.real_at(place)?;
         if state.room_for(ino, offset, data.len() as u64) < data.len() as u64 {
             return Err(ENOSPC.into());
         }
@@ -390,9 +387,13 @@ impl Witness for Open {
         self.shared.lock().note(call, injection);
     }
 
-    fn advance(&self, by: usize) {
+    fn move_cursor(&self, to: u64) -> io::Result<()> {
         let _state = self.shared.lock();
-        self.cursor.fetch_add(by as u64, Ordering::Relaxed);
+        if let Some(mut real) = self.real.as_ref() {
+            real.seek(SeekFrom::Start(to))?;
+        }
+        self.cursor.store(to, Ordering::Relaxed);
+        Ok(())
     }
 
     fn crash(&self, doing: Doing<'_>, caller: Caller) {

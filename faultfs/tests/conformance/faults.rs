@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use faultfs::crash::Loss;
 use faultfs::errno::Errno;
-use faultfs::fs::Rot;
+use faultfs::fs::{Capacity, Rot};
 use faultfs::{FaultFile, FaultFs, Injector, Profile};
 
 use crate::table::{ask_of, flags_of};
@@ -102,6 +102,10 @@ fn answer(world: &mut dyn World, line: &str) -> io::Result<String> {
         }
         ["durable", path] => Ok(shown(&world.durable(path))),
         ["evict", path] => world.evict(path).map(done),
+        ["capacity", bytes, inodes] => {
+            world.set_capacity(Capacity { bytes: number(bytes), inodes: number(inodes) });
+            Ok("set".into())
+        }
         ["rot", path, "flip", bit] => world.rot(path, Rot::Flip(number(bit))).map(done),
         ["rot", path, "garbage", first, end, seed] => {
             let (bytes, seed) = (number(first)..number(end), number(seed));
@@ -134,6 +138,7 @@ trait World {
     fn durable(&self, path: &str) -> Vec<u8>;
     fn evict(&mut self, path: &str) -> io::Result<()>;
     fn rot(&mut self, path: &str, rot: Rot) -> io::Result<()>;
+    fn set_capacity(&mut self, capacity: Capacity);
     fn ask(&mut self, words: &[&str]) -> io::Result<String>;
     /// What the record says must be what is there.
     fn compare(&self, title: &str);
@@ -182,6 +187,10 @@ impl World for Filesystem {
 
     fn rot(&mut self, path: &str, rot: Rot) -> io::Result<()> {
         self.0.fs.rot(path, rot)
+    }
+
+    fn set_capacity(&mut self, capacity: Capacity) {
+        self.0.fs.set_capacity(capacity);
     }
 
     fn ask(&mut self, words: &[&str]) -> io::Result<String> {
@@ -256,6 +265,10 @@ impl World for Files {
 
     fn rot(&mut self, _: &str, _: Rot) -> io::Result<()> {
         unreachable!("a file of one's own knows nothing of its device")
+    }
+
+    fn set_capacity(&mut self, _: Capacity) {
+        unreachable!("a file of one's own knows nothing of its disk")
     }
 
     fn ask(&mut self, words: &[&str]) -> io::Result<String> {

@@ -4,5 +4,6 @@
 
 mod faults;
 mod random;
+mod random_faults;
 mod table;
 mod world;

@@ -62,7 +62,7 @@ fn shrink(mut asks: Vec<Ask>) -> Vec<Ask> {
     asks
 }
 
-fn sequence(seed: u64) -> Vec<Ask> {
+pub(crate) fn sequence(seed: u64) -> Vec<Ask> {
     let mut rng = Rng::with_seed(seed);
     // Something to meet from the start.
     let first = ["a", "b", "a/a"].map(|path| Ask::CreateDir(path.into()));
