@@ -77,8 +77,7 @@ pub enum Kept {
 
 impl Profile {
     /// The weakest: only what POSIX says of `fsync` holds. ALICE's default model (table 3(d)), with
-    /// pages and slots in place of independent micro-operations, and with atomic renames: without them no
-    /// engine survives, and nothing is learnt.
+    /// pages and slots in place of independent micro-operations, and with atomic renames.
     pub const POSIX: Profile = Profile {
         name: "posix",
         atomic_rename: true, // rename(2): "there will be no point at which another process … will find it missing"
@@ -92,7 +91,8 @@ impl Profile {
         process_only: false,
     };
 
-    /// ext2: no journal. The one profile without atomic rename, kept apart from [`Profile::ALL`].
+    /// ext2: no journal. The one profile without atomic rename, kept apart from [`Profile::ALL`]: what is
+    /// renamed to a fresh name may be gone from both, and no engine that does so can help it.
     pub const EXT2: Profile = Profile {
         name: "ext2",
         atomic_rename: false, // ALICE table 1, ext2: "directory operation" fails

@@ -1,0 +1,35 @@
+//! The kill matrix: bugs that storage engines had, each planted in an engine of some tens of lines beside its
+//! fixed twin, and the ways of exploring crashes that find them or do not.
+//!
+//! The patterns and their numbers are those of a corpus of reported bugs; here are those that a power cut
+//! shows. What needs a fault (a failed sync, a full disk, a flipped bit) is not, nor what needs a crash in
+//! the middle of recovery; of these the one whose first crash can be part of the workload is.
+//!
+//! `cargo run --release -p faultfs-matrix` prints the table, `tests/verdicts.rs` holds it to what is
+//! expected.
+
+#![forbid(unsafe_code)]
+
+pub mod kit;
+pub mod patterns;
+pub mod strategies;
+
+use faultfs::trace::Marks;
+use faultfs::{FaultFs, Profile};
+
+use kit::{Done, Twin};
+
+/// A bug and its engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern {
+    /// Its number in the corpus.
+    pub id: &'static str,
+    /// What is wrong, in a few words.
+    pub name: &'static str,
+    /// Runs the engine.
+    pub run: fn(&FaultFs, Twin) -> Done,
+    /// Recovers, and compares with what was promised.
+    pub check: fn(&FaultFs, Twin, &Marks) -> Done,
+    /// The profiles under which the planted bug breaks a promise, by the switch that lets it.
+    pub dies: fn(&Profile) -> bool,
+}
