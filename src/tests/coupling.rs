@@ -287,6 +287,34 @@ fn the_power_is_cut_at_a_point_and_a_twin_that_acknowledges_later_holds() {
     }
 }
 
+/// The same from text alone, as it may come from outside: the power goes in the first sync after a pass.
+#[test]
+fn a_plan_cuts_the_power_after_a_point() {
+    let cut = |acks_early: bool| {
+        explore(move |fs| {
+            let plan: Plan =
+                "sync *.log after point coupling_log_synced take 1 -> crash".parse()?;
+            fs.arm(plan);
+            let mut log = Log::create(fs, false)?;
+            log.append(1)?;
+            if acks_early {
+                fs.ack(2);
+            }
+            assert!(log.append(2).is_err() && fs.is_cut());
+            fs.injector().finish()?;
+            Ok(())
+        })
+        .named(format!("plan acks_early={acks_early}"))
+        .in_process()
+        .reports(every_acknowledged_record)
+        .unwrap()
+        .remove(0)
+    };
+    let (caught, mended) = (cut(true), cut(false));
+    assert_eq!((caught.verdict, caught.crash_points), (Verdict::Lost, 1), "{caught}");
+    assert!(mended.held() && mended.crash_points == 1, "{mended}");
+}
+
 #[track_caller]
 fn wait_for(what: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
