@@ -85,8 +85,15 @@
 //!
 //! # A running process
 //!
-//! With the feature `control` a program can be told from outside (module `control`) to list, arm, count and
-//! wait, over a Unix socket that only its owner can open. Unlike [`cfg()`] it is strict about names.
+//! With the feature `control` a program can be told from outside (module `control`, or
+//! `cargo faultfs points` at a shell) to list, arm, count and wait, over a Unix socket that only its owner
+//! can open. Unlike [`cfg()`] it is strict about names.
+//!
+//! # Disks
+//!
+//! A fail point is a moment; what a disk does at that moment is the business of the package `faultfs`,
+//! which [listens](listen()) to passes: at a point the next sync fails, the disk stops answering, the power
+//! goes, or every disk is looked at that a power cut could leave there. Its module `points` says how.
 //!
 //! # Foreign points
 //!

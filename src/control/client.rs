@@ -13,7 +13,7 @@ use crate::error::Error;
 /// How much longer than its own limit a request may take.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A connection to a process that [serves](super::serve).
+/// A connection to a process that is controlled.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,

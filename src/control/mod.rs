@@ -2,8 +2,9 @@
 //!
 //! The program calls `serve`; a [`Client`], on the same machine and of the same user, lists, arms,
 //! counts and waits, as does `cargo faultfs points` from the shell. The feature `control` is for the
-//! program; `control-client` has the client alone, and turns no fail points on. What it arms holds for the whole process, as with [`cfg()`](crate::cfg()), but
-//! names and actions are checked as strictly as in a [`Scenario`](crate::Scenario).
+//! program; `control-client` has the client alone, and turns no fail points on. What it arms holds for
+//! the whole process, as with [`cfg()`](crate::cfg()), but names and actions are checked as strictly as
+//! in a [`Scenario`](crate::Scenario).
 //!
 #![cfg_attr(feature = "control", doc = "```")]
 #![cfg_attr(not(feature = "control"), doc = "```ignore")]
@@ -32,10 +33,9 @@
 //!
 //! A request is one line of fields parted by tabs, at most 64 KiB: see [`Request`]. The answer is
 //! `ok N` and N lines, `error` and what was wrong and how to mend it, or `late` and what did not come
-//! in time. A request that is
-//! malformed or too long is answered with an error; who sends nothing for a minute, or does not
-//! take an answer for five seconds, is hung up on. The program's own threads never wait for a
-//! client.
+//! in time. A request that is malformed or too long is answered with an error; who sends nothing for a
+//! minute, or does not take an answer for five seconds, is hung up on. The program's own threads never
+//! wait for a client.
 
 mod client;
 mod failure;
