@@ -97,6 +97,7 @@ fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Optio
         traces: traces.path().to_path_buf(),
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
+        recovery_depth: 0,
         progress: &mut |progress| {
             if matches!(progress, Progress::Checked | Progress::Known) {
                 // From the first answer on: the start of the process is paid once, not by state.

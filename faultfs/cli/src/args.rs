@@ -58,6 +58,11 @@ pub(crate) struct Torture {
     /// the same result.
     #[arg(long)]
     pub(crate) no_pruning: bool,
+    /// Have the power go during recovery as well: 1 during the recovery from a crash, 2 also during the
+    /// recovery from that.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
+    pub(crate) recovery_depth: u32,
     /// Judge one share of the states, as 3/8, and write what was found to the folder of shards; `merge` tells
     /// whether the whole is as expected.
     #[arg(long, value_name = "I/N", requires = "shards", conflicts_with_all = ["baseline", "junit"])]

@@ -21,6 +21,7 @@ pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
             workers: args.jobs,
             real_files: false,
             prune: true,
+            recovery_depth: 0,
         });
     }
     jobs.sort_by_key(|job| job.target.place());

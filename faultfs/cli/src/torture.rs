@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         workers: args.jobs,
         real_files: args.real_files,
         prune: !args.no_pruning,
+        recovery_depth: args.recovery_depth,
     };
     run_all(targets.into_iter().map(job).collect(), &args.output)
 }
@@ -48,6 +49,7 @@ pub(crate) struct Job {
     pub(crate) workers: Option<u16>,
     pub(crate) real_files: bool,
     pub(crate) prune: bool,
+    pub(crate) recovery_depth: u32,
 }
 
 /// Does the jobs in order, prints what was found, and says how the tool is to end.
@@ -152,6 +154,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         traces: output.traces.dir(),
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
+        recovery_depth: job.recovery_depth,
         progress: &mut progress,
         interrupted: &session::interrupted,
     };

@@ -6,15 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use faultfs::disk::Disk;
-use faultfs::explore::{Door, Explore, Faults};
+use faultfs::explore::{Door, Explore, Faults, marks_before};
 use faultfs::folder::Folder;
 use faultfs::reads::Reads;
-use faultfs::trace::Trace;
+use faultfs::trace::{Mark, Marks, Trace};
 use faultfs::verdict::Broken;
 use faultfs::{Error, Injector, Result, Seen};
 
 use crate::decode::decode_whole;
-use crate::{Mounted, Options, Session, calls, decode, verify};
+use crate::{Mounted, Options, Session, ack, begin, calls, decode, failed, snapshot, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
 const ROOT: &str = "root";
@@ -131,9 +131,7 @@ where
             trace.unmodelled.clone_from(&end.unmodelled);
         }
         trace.unmodelled.extend(match verify(end.as_ref().unwrap_or(&trace), &room.join(ROOT)) {
-            Ok(difference) => difference.map(|difference| {
-                format!("something changed the folder that the door did not see: {difference}")
-            }),
+            Ok(difference) => difference.map(changed_unseen),
             Err(error) => Some(format!("the folder cannot be compared with the trace: {error}")),
         });
         Ok(trace)
@@ -157,6 +155,30 @@ where
         check(&root)
     }
 
+    fn recover(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        marks: &Marks,
+        check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
+    ) -> Result<Trace, Broken> {
+        let (root, log) = (room.join(ROOT), room.join(LOG));
+        self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
+        let base = snapshot(&root)?;
+        let session = Session::start(&Options { trap: true, ..Options::new(&root, &log) })?;
+        marks_before(marks).for_each(|mark| match mark {
+            Mark::Begin(id) => begin(id),
+            Mark::Ack(id) => ack(id),
+            Mark::Failed(id) => failed(id),
+        });
+        let outcome = check(&root);
+        session.finish();
+        outcome?;
+        let mut trace = decode(&log, base, "")?;
+        trace.unmodelled.extend(verify(&trace, &root)?.map(changed_unseen));
+        Ok(trace)
+    }
+
     fn take_reads(&mut self) -> Option<Reads> {
         self.reads.take()
     }
@@ -173,6 +195,10 @@ where
     fn unserved(&mut self) -> Option<String> {
         self.unserved.clone()
     }
+}
+
+fn changed_unseen(difference: String) -> String {
+    format!("something changed the folder that the door did not see: {difference}")
 }
 
 fn unreadable(room: &Path) -> impl Fn(io::Error) -> Error {

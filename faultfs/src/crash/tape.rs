@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::states::State;
 use crate::model::Profile;
 use crate::op::Ino;
 use crate::trace::Stamp;
@@ -62,6 +63,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// The state of the run that it names.
+    pub(crate) fn state(&self) -> State {
+        State { stamp: self.stamp, tape: self.tape.clone() }
+    }
+
     /// The profile under which the disk is legal.
     pub fn profile(&self) -> Profile {
         self.profile

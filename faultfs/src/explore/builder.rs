@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::door::Checks;
 use super::{
     Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, Replay, Settings, Work, shard,
 };
 use crate::crash::Token;
-use crate::disk::Disk;
 use crate::model::Profile;
 use crate::report::{self, Report};
 use crate::session;
@@ -35,6 +35,7 @@ pub struct Explore<D> {
     time_limit: Option<Duration>,
     real_files: bool,
     prune: bool,
+    recovery_depth: u32,
     traces: Option<PathBuf>,
     first: Vec<String>,
 }
@@ -53,6 +54,7 @@ impl<D: Door> Explore<D> {
             time_limit: None,
             real_files: false,
             prune: true,
+            recovery_depth: 0,
             traces: None,
             first: Vec::new(),
         }
@@ -122,6 +124,18 @@ impl<D: Door> Explore<D> {
     /// reports do not depend on it.
     pub fn without_pruning(mut self) -> Self {
         self.prune = false;
+        self
+    }
+
+    /// Has the power go during recovery, too: what the check does to a disk is recorded like a run, and
+    /// what a crash may leave of it is checked in turn, each distinct disk once. With `depth` 2 also during
+    /// the recovery from such a disk, and so on. Default: 0, not at all.
+    ///
+    /// A check that asks the engine for more than to come up says so by marks of its own: what it
+    /// acknowledges, later recoveries must keep. One that acknowledges what it has found demands that
+    /// recovering twice gives the same.
+    pub fn recovery_crashes(mut self, depth: u32) -> Self {
+        self.recovery_depth = depth;
         self
     }
 
@@ -198,6 +212,7 @@ impl<D: Door> Explore<D> {
         };
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
+        settings.recovery_depth = self.recovery_depth;
         settings.crashes = std::mem::take(&mut self.crashes);
         let Some((launch, call)) = place.launch.clone() else {
             return self.here(&place.name, only, &work, oracle, &mut settings);
@@ -276,12 +291,8 @@ impl<D: Door> Explore<D> {
             super::door::replay(&mut self.door, oracle, &trace, &token)?;
         }
         let room = super::door::make(session.path().join("here"))?;
-        let door = &mut self.door;
-        let mut check = |disk: &Disk, marks: &Marks| {
-            let outcome = door.check(&room, disk, &mut |root| oracle(root, marks));
-            (outcome, door.take_reads())
-        };
-        let mut judge = InProcess::new(&mut check, self.prune);
+        let mut checks = Checks { door: &mut self.door, oracle, room };
+        let mut judge = InProcess::new(&mut checks, self.prune);
         super::explore_profiles(&trace, &self.profiles, work, &mut judge, settings)
     }
 }
@@ -305,6 +316,7 @@ impl Place {
                 None => Replay::Program(&self.program),
             },
             crashes: Crashes::Everywhere,
+            recovery_depth: 0,
             progress,
             interrupted: &session::interrupted,
         }

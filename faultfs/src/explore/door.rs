@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judge, Outcome, check_token, doubt};
+use super::judge::{Checked, Judge, Outcome, Recovery, check_built, doubt, no_such_state};
 use super::known::{How, Known};
 use super::{Faults, Progress, Settings, Work};
 use crate::crash::{Builder, Token};
@@ -76,6 +76,21 @@ pub trait Door {
         disk: &Disk,
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
     ) -> Result<(), Broken>;
+
+    /// As [`Door::check`], and records what is done to the disk: the trace starts on it, with `marks` made
+    /// first, as [`marks_before`](super::marks_before) has them. In a process that does nothing else, or
+    /// where [`Door::repeats`].
+    ///
+    /// # Errors
+    ///
+    /// What the check says, or why it cannot be recorded.
+    fn recover(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        marks: &Marks,
+        check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
+    ) -> Result<Trace, Broken>;
 
     /// What the last check read of its disk, once, where all of it was followed. Without it every state is
     /// run.
@@ -159,6 +174,7 @@ struct Setup {
     rooms: PathBuf,
     real_files: bool,
     prune: bool,
+    record: bool,
 }
 
 /// What a checking worker answers where no promise was broken, or where it cannot tell.
@@ -172,6 +188,65 @@ enum Answer {
     Doubted(Broken),
     /// It asked for what only real files have.
     Unserved(String),
+    /// What was done to its disk.
+    Recorded(Vec<u8>),
+}
+
+/// An oracle behind a door, in one place.
+pub(super) struct Checks<'a, 'b, R: ?Sized> {
+    pub(super) door: &'a mut dyn Door<Root = R>,
+    pub(super) oracle: &'a mut Oracle<'b, R>,
+    pub(super) room: PathBuf,
+}
+
+impl<R: ?Sized> Recovery for Checks<'_, '_, R> {
+    fn check(&mut self, disk: &Disk, marks: &Marks) -> Checked {
+        let Checks { door, oracle, room } = self;
+        let outcome = door.check(room, disk, &mut |root| oracle(root, marks));
+        (outcome.map_err(|broken| broken.without_folder(room)), door.take_reads())
+    }
+
+    fn record(&mut self, disk: &Disk, marks: &Marks) -> Result<Trace, Broken> {
+        let Checks { door, oracle, room } = self;
+        let may_refuse = marks.acked.is_empty();
+        let recorded = door.recover(room, disk, marks, &mut |root| match oracle(root, marks) {
+            Err(broken) if broken.verdict() == Verdict::Unopenable && may_refuse => Ok(()),
+            outcome => outcome,
+        });
+        recorded.map_err(|broken| broken.without_folder(room))
+    }
+}
+
+/// The models of the tokens that a worker was given last.
+struct Models {
+    session: PathBuf,
+    trace: Arc<Trace>,
+    id: String,
+    /// They live as long as the process, which serves until it is told to end.
+    builders: BTreeMap<&'static str, Builder<'static>>,
+    /// Of the recovery that the last token was of.
+    recovery: Option<(String, Profile, Model)>,
+}
+
+impl Models {
+    fn build(&mut self, token: &Token) -> Option<(Disk, Marks)> {
+        let (profile, state) = (token.profile(), token.state());
+        if token.trace == self.id {
+            let builder = self.builders.entry(profile.name).or_insert_with(|| {
+                let model = Model::new(self.trace.clone(), profile);
+                Builder::new(Box::leak(Box::new(model)))
+            });
+            return builder.build(&state);
+        }
+        let known = |(id, of, _): &(String, Profile, Model)| *id == token.trace && *of == profile;
+        if !self.recovery.as_ref().is_some_and(known) {
+            let path = file::find(&self.session, &token.trace).expect("the pool saved the trace");
+            let trace = Arc::new(file::load(&path).expect("the session's trace is whole"));
+            self.recovery = Some((token.trace.clone(), profile, Model::new(trace, profile)));
+        }
+        let (_, _, model) = self.recovery.as_ref().expect("it was just made");
+        Builder::new(model).build(&state)
+    }
 }
 
 /// Records the workload behind `door` once and explores the trace under each profile of the plan.
@@ -206,7 +281,7 @@ pub fn run<R: ?Sized>(
     }
     for token in &plan.first {
         let trace = trace_of(token, &trace, &settings.traces)?;
-        let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
+        let mut judge = Workers::new(plan, &*door, &trace, session.path())?;
         let model = Model::new(trace.clone(), token.profile());
         let outcome = judge.afresh(&model, &[token.to_string()], false)?.pop().flatten();
         if let Some(Err(broken)) = outcome {
@@ -214,7 +289,7 @@ pub fn run<R: ?Sized>(
             return Err(Error::new(format!("kept token {token} fails again: {broken}\n  {words}")));
         }
     }
-    let mut judge = Workers::new(plan, door.has_memory(), &trace, session.path())?;
+    let mut judge = Workers::new(plan, &*door, &trace, session.path())?;
     super::explore_profiles(&trace, &plan.profiles, &plan.work, &mut judge, settings)
 }
 
@@ -329,26 +404,28 @@ pub(crate) fn work<R: ?Sized>(
             if !setup.real_files {
                 door.use_memory();
             }
-            // The models live as long as the process, which serves until it is told to end.
-            let mut builders: BTreeMap<&'static str, Builder<'static>> = BTreeMap::new();
+            let (id, session) = (super::trace_id(&trace), setup.rooms.clone());
+            let builders = BTreeMap::new();
+            let mut models = Models { session, trace, id, builders, recovery: None };
             let mut known = Known::new(setup.prune);
             worker::serve(move |job| {
-                let token = std::str::from_utf8(job).expect("a token is text");
-                let profile = token.parse::<Token>().expect("the pool sends tokens").profile();
-                let builder = builders.entry(profile.name).or_insert_with(|| {
-                    Builder::new(Box::leak(Box::new(Model::new(trace.clone(), profile))))
-                });
-                let mut check = |disk: &Disk, marks: &Marks| {
-                    let outcome = door.check(&room, disk, &mut |root| oracle(root, marks));
-                    (outcome.map_err(|broken| broken.without_folder(&room)), door.take_reads())
-                };
-                let checked = check_token(builder, token, &mut known, &mut check);
-                let answer = match (door.unserved(), checked) {
-                    (Some(why), _) => Answer::Unserved(why),
-                    (None, (Ok(()), How::Known)) => Answer::Known,
-                    (None, (Ok(()), _)) => Answer::Held,
-                    (None, (Err(broken), How::Doubted)) => Answer::Doubted(broken),
-                    (None, (Err(broken), _)) => return Err(broken),
+                let text = std::str::from_utf8(job).expect("a token is text");
+                let token: Token = text.parse().expect("the pool sends tokens");
+                let built = models.build(&token);
+                let mut checks =
+                    Checks { door: &mut *door, oracle: &mut *oracle, room: room.clone() };
+                let answer = if setup.record {
+                    let (disk, marks) = built.ok_or_else(no_such_state)?;
+                    Answer::Recorded(file::encode(&checks.record(&disk, &marks)?))
+                } else {
+                    let checked = check_built(text, built, &mut known, &mut checks);
+                    match (door.unserved(), checked) {
+                        (Some(why), _) => Answer::Unserved(why),
+                        (None, (Ok(()), How::Known)) => Answer::Known,
+                        (None, (Ok(()), _)) => Answer::Held,
+                        (None, (Err(broken), How::Doubted)) => Answer::Doubted(broken),
+                        (None, (Err(broken), _)) => return Err(broken),
+                    }
                 };
                 Ok(postcard::to_stdvec(&answer).expect("texts serialise"))
             })
@@ -367,26 +444,42 @@ pub(crate) struct Workers<'a> {
     /// From the first state on that was not served otherwise, or from the start.
     real_files: bool,
     doubts: Vec<String>,
+    subject: String,
+    /// One process can record again and again.
+    repeats: bool,
 }
 
 impl<'a> Workers<'a> {
-    pub(crate) fn new(
+    pub(crate) fn new<R: ?Sized>(
         plan: &'a Plan,
-        has_memory: bool,
+        door: &dyn Door<Root = R>,
         trace: &Trace,
         session: &Path,
     ) -> Result<Self> {
+        let subject = trace.subject.clone();
         let trace = file::save(trace, session).map_err(|error| {
             Error::new(format!("cannot write the trace to {}: {error}", session.display()))
         })?;
-        let (rooms, real_files) = (session.to_path_buf(), plan.real_files || !has_memory);
-        Ok(Workers { plan, trace, rooms, real_files, doubts: Vec::new() })
+        let (rooms, real_files) = (session.to_path_buf(), plan.real_files || !door.has_memory());
+        Ok(Workers {
+            plan,
+            trace,
+            rooms,
+            real_files,
+            doubts: Vec::new(),
+            subject,
+            repeats: door.repeats(),
+        })
     }
 
     fn pool(&self, time_limit: Duration, real_files: bool) -> Pool {
         let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
-        let prune = self.plan.prune;
-        let setup = postcard::to_stdvec(&Setup { trace, rooms, real_files, prune });
+        let (prune, record) = (self.plan.prune, false);
+        self.pool_for(&Setup { trace, rooms, real_files, prune, record }, time_limit)
+    }
+
+    fn pool_for(&self, setup: &Setup, time_limit: Duration) -> Pool {
+        let setup = postcard::to_stdvec(setup);
         let role = Role::new(Task::Check, self.plan.call).setup(setup.expect("paths serialise"));
         Pool::new(self.plan.launch.clone(), role)
             .workers(self.plan.workers)
@@ -434,7 +527,7 @@ fn is_open(answer: &Option<Answered>) -> bool {
 fn outcome(answer: Option<Answered>) -> Option<Outcome> {
     Some(answer?.and_then(|answer| match answer {
         Answer::Doubted(broken) => Err(broken),
-        Answer::Held | Answer::Known | Answer::Unserved(_) => Ok(()),
+        Answer::Held | Answer::Known | Answer::Unserved(_) | Answer::Recorded(_) => Ok(()),
     }))
 }
 
@@ -487,6 +580,48 @@ impl Judge for Workers<'_> {
         let pool = self.pool(time_limit, true).fresh_processes(true);
         let answers = answers(&pool, tokens, |_| ControlFlow::Continue(()))?;
         Ok(answers.into_iter().map(outcome).collect())
+    }
+
+    /// All of them in one go of the pool.
+    fn judge_all(
+        &mut self,
+        jobs: &[(&Model, &[String])],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Vec<Option<Outcome>>>> {
+        let Some((model, _)) = jobs.first() else { return Ok(Vec::new()) };
+        let tokens: Vec<String> =
+            jobs.iter().flat_map(|(_, tokens)| tokens.iter().cloned()).collect();
+        let mut outcomes = self.judge(model, &tokens, settings)?.into_iter();
+        Ok(jobs.iter().map(|(_, tokens)| outcomes.by_ref().take(tokens.len()).collect()).collect())
+    }
+
+    /// Each in a process of its own, unless the door says otherwise: what an engine draws by chance may
+    /// depend on all it did before.
+    fn record(
+        &mut self,
+        _: &Model,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
+        let setup = Setup { trace, rooms, real_files: true, prune: false, record: true };
+        let pool = self.pool_for(&setup, self.plan.time_limit).fresh_processes(!self.repeats);
+        let answers = answers(&pool, tokens, |_| ControlFlow::Continue(()))?;
+        let mut recorded = Vec::new();
+        for answer in answers {
+            recorded.push(match answer {
+                Some(Ok(Answer::Recorded(bytes))) => {
+                    let trace = Trace { subject: self.subject.clone(), ..file::decode(&bytes)? };
+                    file::save(&trace, &self.rooms).map_err(|error| {
+                        Error::new(format!("cannot write a trace to the session: {error}"))
+                    })?;
+                    Some(Ok(trace))
+                }
+                Some(Ok(_)) => Some(Err(no_such_state())),
+                Some(Err(broken)) => Some(Err(broken)),
+                None => None,
+            });
+        }
+        Ok(recorded)
     }
 
     fn take_doubts(&mut self) -> Vec<String> {

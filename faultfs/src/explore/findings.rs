@@ -109,6 +109,7 @@ pub(crate) fn describe(
         replay: String::new(),
         token,
         fault: None,
+        before: Vec::new(),
         crash: crash_point(model, state.stamp),
         marks: model.trace.marks_at(state.stamp),
         losses: losses(model, builder, state),

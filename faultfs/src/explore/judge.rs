@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::known::{How, Known};
 use super::{Partition, Progress, Settings, check_state};
 use crate::Result;
-use crate::crash::{Builder, State, Token};
+use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::Model;
 use crate::reads::Reads;
-use crate::trace::Marks;
+use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
 
 /// What became of one state.
@@ -17,6 +17,19 @@ pub type Outcome = Result<(), Broken>;
 
 /// What a check found, and what it read of the disk, where that was followed.
 pub type Checked = (Outcome, Option<Reads>);
+
+/// An oracle, and how a disk comes before it.
+pub trait Recovery {
+    /// Checks one disk.
+    fn check(&mut self, disk: &Disk, marks: &Marks) -> Checked;
+
+    /// Checks one disk that holds, and records what is done to it.
+    ///
+    /// # Errors
+    ///
+    /// What the check says, or why it cannot be recorded.
+    fn record(&mut self, disk: &Disk, marks: &Marks) -> Result<Trace, Broken>;
+}
 
 /// Checks states of a model.
 pub trait Judge {
@@ -45,6 +58,31 @@ pub trait Judge {
         patience: bool,
     ) -> Result<Vec<Option<Outcome>>>;
 
+    /// As [`Judge::judge`], for several models.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn judge_all(
+        &mut self,
+        jobs: &[(&Model, &[String])],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Vec<Option<Outcome>>>> {
+        jobs.iter().map(|(model, tokens)| self.judge(model, tokens, settings)).collect()
+    }
+
+    /// What the check of each state does to its disk, as a run; none for those that an interruption left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// Where no worker can be started.
+    fn record(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Result<Trace, Broken>>>>;
+
     /// Why outcomes since the last call are not to be trusted: states that were known to hold, and did
     /// not when they were run.
     fn take_doubts(&mut self) -> Vec<String> {
@@ -60,15 +98,15 @@ pub trait Judge {
 /// Checks in this process: fast to start. A panic of the engine is a verdict here too; an abort or a hang
 /// is ours.
 pub struct InProcess<'a> {
-    check: &'a mut dyn FnMut(&Disk, &Marks) -> Checked,
+    recovery: &'a mut dyn Recovery,
     known: Known,
     doubts: Vec<String>,
 }
 
 impl<'a> InProcess<'a> {
-    /// Checks disks by `check`; with `prune`, only those whose outcome what was read does not tell.
-    pub fn new(check: &'a mut dyn FnMut(&Disk, &Marks) -> Checked, prune: bool) -> Self {
-        InProcess { check, known: Known::new(prune), doubts: Vec::new() }
+    /// Checks disks; with `prune`, only those whose outcome what was read does not tell.
+    pub fn new(recovery: &'a mut dyn Recovery, prune: bool) -> Self {
+        InProcess { recovery, known: Known::new(prune), doubts: Vec::new() }
     }
 }
 
@@ -85,7 +123,7 @@ impl Judge for InProcess<'_> {
             if (settings.interrupted)() {
                 break;
             }
-            let (found, how) = guarded(&mut builder, token, &mut self.known, self.check);
+            let (found, how) = guarded(&mut builder, token, &mut self.known, self.recovery);
             (settings.progress)(match how {
                 How::Known => Progress::Known,
                 _ => Progress::Checked,
@@ -106,8 +144,21 @@ impl Judge for InProcess<'_> {
     ) -> Result<Vec<Option<Outcome>>> {
         let mut builder = Builder::new(model);
         let mut nothing = Known::new(false);
-        let mut again = |token| guarded(&mut builder, token, &mut nothing, self.check).0;
+        let mut again = |token| guarded(&mut builder, token, &mut nothing, self.recovery).0;
         Ok(tokens.iter().map(|token| Some(again(token))).collect())
+    }
+
+    fn record(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        let mut builder = Builder::new(model);
+        let mut record = |token: &String| {
+            let (disk, marks) = builder.build(&parsed(token).state()).ok_or_else(no_such_state)?;
+            self.recovery.record(&disk, &marks)
+        };
+        Ok(tokens.iter().map(|token| Some(record(token))).collect())
     }
 
     fn take_doubts(&mut self) -> Vec<String> {
@@ -115,15 +166,16 @@ impl Judge for InProcess<'_> {
     }
 }
 
-/// As [`check_token`], and a panic is an outcome.
+/// As [`check_built`], and a panic is an outcome.
 fn guarded(
     builder: &mut Builder<'_>,
     token: &str,
     known: &mut Known,
-    check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
+    recovery: &mut dyn Recovery,
 ) -> (Outcome, How) {
+    let built = builder.build(&parsed(token).state());
     // What the check had in its hands when it panicked is its own; each state starts on a new disk.
-    let checked = AssertUnwindSafe(|| check_token(builder, token, known, check));
+    let checked = AssertUnwindSafe(|| check_built(token, built, known, recovery));
     catch_unwind(checked).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
@@ -132,28 +184,32 @@ fn guarded(
     })
 }
 
-/// Builds the disk of a token and has it checked, unless it is known to hold.
-pub(super) fn check_token(
-    builder: &mut Builder<'_>,
+fn parsed(token: &str) -> Token {
+    token.parse().expect("a token made here parses")
+}
+
+/// Has the disk of a token checked, unless it is known to hold.
+pub(super) fn check_built(
     token: &str,
+    built: Option<(Disk, Marks)>,
     known: &mut Known,
-    check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
+    recovery: &mut dyn Recovery,
 ) -> (Outcome, How) {
-    let parsed: Token = token.parse().expect("a token made here parses");
-    let state = State { stamp: parsed.stamp, tape: parsed.tape };
-    let Some((disk, marks)) = builder.build(&state) else {
-        let broken = Broken::new(Verdict::NotMeasured, "the model has no such state");
-        return (Err(broken), How::Run);
-    };
+    let Some((disk, marks)) = built else { return (Err(no_such_state()), How::Run) };
     known.outcome(token, &disk, &marks, &mut |disk, marks| {
         let mut reads = None;
         let mut noting = |disk: &Disk, marks: &Marks| {
-            let (outcome, read) = check(disk, marks);
+            let (outcome, read) = recovery.check(disk, marks);
             reads = read;
             outcome
         };
         (check_state(&mut noting, disk, marks), reads)
     })
+}
+
+/// For a token that belongs to another run.
+pub(super) fn no_such_state() -> Broken {
+    Broken::new(Verdict::NotMeasured, "the model has no such state")
 }
 
 /// A state that was known to hold, and did not.

@@ -141,7 +141,7 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use super::super::{InProcess, Progress, Replay, Settings, explore_trace};
+    use super::super::{InProcess, Progress, Recovery, Replay, Settings, explore_trace};
     use super::*;
     use crate::fs::FaultFs;
     use crate::model::Profile;
@@ -208,11 +208,18 @@ mod tests {
         noted: fn(Reads, &Disk) -> Reads,
     ) -> (Report, u64, u64) {
         let traces = tempfile::tempdir().unwrap();
-        let mut check = |disk: &Disk, marks: &Marks| {
-            let fs = FaultFs::watched(disk.clone());
-            let outcome = recover(&fs, marks, fixed);
-            (outcome, fs.take_reads().map(|reads| noted(reads, disk)))
-        };
+        struct Store(bool, fn(Reads, &Disk) -> Reads);
+        impl Recovery for Store {
+            fn check(&mut self, disk: &Disk, marks: &Marks) -> Checked {
+                let fs = FaultFs::watched(disk.clone());
+                let outcome = recover(&fs, marks, self.0);
+                (outcome, fs.take_reads().map(|reads| self.1(reads, disk)))
+            }
+            fn record(&mut self, _: &Disk, _: &Marks) -> Result<Trace, Broken> {
+                unreachable!("no crashes during recovery are asked for")
+            }
+        }
+        let mut store = Store(fixed, noted);
         let (mut run, mut known) = (0, 0);
         let mut settings = Settings {
             traces: traces.path().into(),
@@ -224,8 +231,9 @@ mod tests {
             },
             interrupted: &|| false,
             crashes: Default::default(),
+            recovery_depth: 0,
         };
-        let mut judge = InProcess::new(&mut check, prune);
+        let mut judge = InProcess::new(&mut store, prune);
         let report = explore_trace(trace, Profile::POSIX, &mut judge, &mut settings).unwrap();
         (report, run, known)
     }

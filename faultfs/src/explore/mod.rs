@@ -12,6 +12,7 @@ mod judge;
 mod known;
 mod losses;
 mod places;
+mod recovery;
 mod shard;
 mod typed;
 
@@ -31,8 +32,9 @@ pub use door::{Door, Oracle, Plan, run};
 pub(crate) use door::{Workers, new_session, replay, trace_of, work};
 pub use faults::Faults;
 pub(crate) use findings::describe;
-pub use judge::{Checked, InProcess, Judge, Outcome};
+pub use judge::{Checked, InProcess, Judge, Outcome, Recovery};
 pub use places::Crashes;
+pub use recovery::marks_before;
 pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
 pub use typed::{Typed, explore};
 
@@ -58,6 +60,9 @@ pub struct Settings<'a> {
     pub replay: Replay<'a>,
     /// Where the power may go.
     pub crashes: Crashes,
+    /// How deep crashes during recovery are looked at: 0 not at all, 1 during the recovery from a crash, 2
+    /// also during the recovery from that.
+    pub recovery_depth: u32,
     /// Called as the run proceeds.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Asked now and then: true ends the run early, with a report that says so.
@@ -198,6 +203,9 @@ fn fill(
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
     if whole {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
+    }
+    if whole && settings.recovery_depth > 0 {
+        recovery::explore(report, trace, &listing, &outcomes, judge, settings)?;
     }
     if !report.failures.is_empty() {
         file::save(trace, &settings.traces).map_err(|error| {

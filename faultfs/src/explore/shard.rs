@@ -205,6 +205,22 @@ impl Judge for Sharing<'_> {
         self.judge.afresh(model, tokens, patience)
     }
 
+    fn judge_all(
+        &mut self,
+        jobs: &[(&Model, &[String])],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Vec<Option<Outcome>>>> {
+        self.judge.judge_all(jobs, settings)
+    }
+
+    fn record(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        self.judge.record(model, tokens)
+    }
+
     fn take_doubts(&mut self) -> Vec<String> {
         let doubts = self.judge.take_doubts();
         self.shares.last_mut().into_iter().for_each(|share| share.doubts.extend(doubts.clone()));
@@ -369,6 +385,23 @@ impl Judge for Merging<'_> {
         patience: bool,
     ) -> Result<Vec<Option<Outcome>>> {
         self.judge.afresh(model, tokens, patience)
+    }
+
+    /// Crashes during recovery are no part of a share: they are looked at when all are merged.
+    fn judge_all(
+        &mut self,
+        jobs: &[(&Model, &[String])],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Vec<Option<Outcome>>>> {
+        self.judge.judge_all(jobs, settings)
+    }
+
+    fn record(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        self.judge.record(model, tokens)
     }
 
     fn take_doubts(&mut self) -> Vec<String> {

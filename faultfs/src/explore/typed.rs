@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{Door, Explore, Faults};
+use super::{Door, Explore, Faults, marks_before};
 use crate::disk::Disk;
 use crate::fs::FaultFs;
 use crate::reads::Reads;
-use crate::trace::Trace;
+use crate::trace::{Marks, Trace};
 use crate::verdict::Broken;
 use crate::{Error, Result, Seen, file};
 
@@ -105,6 +105,19 @@ where
         let outcome = check(&fs);
         self.reads = fs.take_reads();
         outcome
+    }
+
+    fn recover(
+        &mut self,
+        _: &Path,
+        disk: &Disk,
+        marks: &Marks,
+        check: &mut dyn FnMut(&FaultFs) -> Result<(), Broken>,
+    ) -> Result<Trace, Broken> {
+        let fs = FaultFs::from_disk(disk.clone());
+        marks_before(marks).for_each(|mark| fs.mark(mark));
+        check(&fs)?;
+        Ok(fs.trace())
     }
 
     fn take_reads(&mut self) -> Option<Reads> {

@@ -160,7 +160,8 @@ impl FaultFs {
         self.mark(Mark::Failed(id));
     }
 
-    fn mark(&self, mark: Mark) {
+    /// The workload says something of its progress.
+    pub(crate) fn mark(&self, mark: Mark) {
         self.shared.lock().recorder.mark(mark);
     }
 

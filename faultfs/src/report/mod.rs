@@ -105,6 +105,9 @@ pub struct Failure {
     pub replay: String,
     /// What went wrong besides the power, as the text of a plan or in the words of a sweep.
     pub fault: Option<String>,
+    /// What had happened before, where the crash came during a recovery: for each recovery, the first one
+    /// first, the token of the state that it is from, and that crash in words.
+    pub before: Vec<String>,
     /// Where the power went.
     pub crash: CrashPoint,
     /// What had been asked for and promised by then.
@@ -187,7 +190,11 @@ impl fmt::Display for Failure {
         let Failure { verdict, count, message, .. } = self;
         writeln!(f, "  {verdict}{class} in {count} {of}{plural}: {message}")?;
         self.fault.iter().try_for_each(|fault| writeln!(f, "    fault: {fault}"))?;
-        writeln!(f, "    crash {}", self.crash)?;
+        for words in &self.before {
+            writeln!(f, "    {words}")?;
+        }
+        let during = if self.before.is_empty() { "" } else { "during the recovery " };
+        writeln!(f, "    {during}crash {}", self.crash)?;
         for loss in &self.losses {
             writeln!(f, "    {loss}")?;
             writeln!(f, "      allowed: {}", loss.rule)?;

@@ -206,6 +206,7 @@ fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
         token: String::new(),
         replay: String::new(),
         fault: None,
+        before: Vec::new(),
         crash: CrashPoint::none(base.ops.len() as u64),
         marks: Default::default(),
         losses: Vec::new(),

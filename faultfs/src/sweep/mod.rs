@@ -128,9 +128,9 @@ pub fn run<R: ?Sized>(
         }
         let report = match plan.groups.contains(&Group::Crash) {
             true => {
-                let (trace, memory) = (&base.trace, door.has_memory());
+                let trace = &base.trace;
                 let mut judge =
-                    explore::Workers::new(&plan.explore, memory, trace, session.path())?;
+                    explore::Workers::new(&plan.explore, &*door, trace, session.path())?;
                 explore::explore_trace(trace, profile, &mut judge, settings)?
             }
             false => uncrashed(&base, profile, &pools)?,

@@ -177,6 +177,9 @@ impl<'a> Shown<'a> {
     /// `None` where the failure is of another run.
     fn of(model: &'a Model, failure: &'a Failure) -> Option<Self> {
         let token: Token = failure.token.parse().ok()?;
+        if !failure.before.is_empty() {
+            return None;
+        }
         let state = State { stamp: token.stamp, tape: token.tape };
         let mut builder = Builder::new(model);
         let (open, lost) = builder.open(&state)?;
