@@ -163,7 +163,9 @@ where
         check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
     ) -> Result<Trace, Broken> {
         let (root, log) = (room.join(ROOT), room.join(LOG));
-        self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
+        // Dropped before the recording starts, for which no file may be open.
+        self.state = None;
+        Folder::new(&root).write(disk)?;
         let base = snapshot(&root)?;
         let session = Session::start(&Options { trap: true, ..Options::new(&root, &log) })?;
         marks_before(marks).for_each(|mark| match mark {

@@ -243,3 +243,69 @@ fn a_message_does_not_depend_on_the_worker() {
         assert_eq!(report.failures[0].message, "…/root/file is gone");
     }
 }
+
+/// Adds a journal to a count and removes it. Cut short before the journal is gone, it must not add it
+/// again: with `fixed` the count says which journal is in it.
+fn recovered_count(root: &Path, fixed: bool) -> io::Result<u64> {
+    let sync_dir = || File::open(root)?.sync_all();
+    let number =
+        |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let counted = match fs::read(root.join("count")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => vec![0; 16],
+        counted => counted?,
+    };
+    let (count, folded) = (number(&counted, 0), number(&counted, 8));
+    let journal = root.join(format!("journal{}", if fixed { folded } else { 0 }));
+    let added = match fs::read(&journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(count),
+        added => added?.len() as u64,
+    };
+    let new = [count + added, folded + 1].map(u64::to_le_bytes).concat();
+    fs::write(root.join("new"), new)?;
+    File::open(root.join("new"))?.sync_all()?;
+    fs::rename(root.join("new"), root.join("count"))?;
+    sync_dir()?;
+    fs::remove_file(journal)?;
+    sync_dir()?;
+    Ok(count + added)
+}
+
+/// A recovery that adds twice what it was cut short in adding is found by crashes during recovery alone,
+/// and its twin holds to depth two.
+#[test]
+fn a_recovery_that_is_not_idempotent_is_found_by_a_second_crash() {
+    let run = |fixed: bool, depth: u32| {
+        explore(|root| {
+            let mut journal = File::create(root.join("journal0"))?;
+            File::open(root)?.sync_all()?;
+            for id in 0..2 {
+                begin(id);
+                journal.write_all(b"+")?;
+                journal.sync_all()?;
+                ack(id);
+            }
+            Ok(())
+        })
+        .profiles([Profile::POSIX, Profile::EXT4])
+        .recovery_crashes(depth)
+        .reports(move |root, marks| {
+            let (count, least, most) = (
+                recovered_count(root, fixed)?,
+                marks.acked.len() as u64,
+                marks.issued.len() as u64,
+            );
+            match (least..=most).contains(&count) {
+                true => Ok(()),
+                false => Err(Broken::corrupt(format!("{count} is not {least} to {most}"))),
+            }
+        })
+        .unwrap()
+    };
+    for (fixed, depth, expected) in
+        [(false, 0, Verdict::Held), (false, 1, Verdict::Corrupt), (true, 2, Verdict::Held)]
+    {
+        for report in run(fixed, depth) {
+            assert_eq!(report.verdict, expected, "{report}");
+        }
+    }
+}
