@@ -45,7 +45,7 @@
 //!
 //! A filesystem hears the threads of the [scope](faultpoint::Scope) that it was made in, an injector those
 //! of the scope that it was first armed in; made outside of any, all threads of the process. Tests that
-//! run at once are kept apart by a [`Scenario`](faultpoint::Scenario) each; [`explore`](crate::explore())
+//! run at once are kept apart by a [`Scenario`] each; [`explore`](crate::explore())
 //! records in a process of its own, and [in this one](crate::explore::Explore::in_process) in a scope of
 //! its own.
 

@@ -27,7 +27,7 @@ pub const CREATION_NOT_DURABLE: &str = "creation not durable";
 pub struct Report {
     /// What ran.
     pub subject: String,
-    /// The recorded run, as tokens and saved files name it: see [`trace_id`](crate::explore::trace_id).
+    /// The recorded run, as tokens and saved files name it: see [`trace_id`].
     pub trace: String,
     /// The model of the filesystem.
     pub profile: Profile,
