@@ -24,6 +24,10 @@
 //! for itself, a rule that is `per_file` for each path; where several are due at one op, the first in the plan decides, and the op is not
 //! counted as fired for the others.
 //!
+//! Beyond the path a rule can be about a thread, a place in the source and the number of an op over all: see
+//! [`When`]. A pattern may have choices (`*.wal|*-wal`), to which the text of a plan can give a name, the
+//! role of those files: `role wal = *.wal|*-wal; sync @wal -> fail EIO`.
+//!
 //! With `sometimes` each op after the skipped ones is faulted at that ratio, drawn from a seed that is part
 //! of the rule, and `take` limits the faults: the same ops in the same order meet the same faults.
 //!
