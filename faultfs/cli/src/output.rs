@@ -148,6 +148,7 @@ struct JsonFailure<'a> {
     at: &'a CrashPoint,
     marks: &'a Marks,
     losses: &'a [Loss],
+    fault: Option<&'a str>,
 }
 
 impl<'a> From<&'a Failure> for JsonFailure<'a> {
@@ -165,6 +166,7 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             at: &failure.crash,
             marks: &failure.marks,
             losses: &failure.losses,
+            fault: failure.fault.as_deref(),
         }
     }
 }

@@ -174,10 +174,10 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// `None` where the failure is of another run.
+    /// `None` where the power went in another run, or in a recovery.
     fn of(model: &'a Model, failure: &'a Failure) -> Option<Self> {
         let token: Token = failure.token.parse().ok()?;
-        if !failure.before.is_empty() {
+        if !failure.before.is_empty() || token.trace != trace_id(&model.trace) {
             return None;
         }
         let state = State { stamp: token.stamp, tape: token.tape };
@@ -191,14 +191,32 @@ impl<'a> Shown<'a> {
 }
 
 fn counter_example(model: &Model, failure: &Failure) -> Markup {
-    let Some(shown) = Shown::of(model, failure) else {
-        return html! { p { "The state is not one of this trace: " code { (failure.token) } } };
-    };
+    let shown = Shown::of(model, failure);
     html! {
         p.sentence { (failure.sentence()) }
+        (facts(failure))
+        h3 { "What did not arrive, and why that is allowed" }
+        ol.losses { @for loss in &failure.losses { li { (one_loss(shown.as_ref(), loss)) } } }
+        @if let Some(shown) = &shown {
+            (run::around(shown))
+            (disks::side_by_side(shown))
+        } @else {
+            p.muted { "The power went in another run than the one below: its disks are not shown here." }
+        }
+    }
+}
+
+fn facts(failure: &Failure) -> Markup {
+    html! {
         dl.facts {
             dt { "Recovery said" } dd { strong { (failure.verdict) } ": " (failure.message) }
-            dt { "The power went" } dd { (failure.crash) }
+            @for crash in &failure.before { dt { "Before" } dd { (crash) } }
+            @if let Some(fault) = &failure.fault {
+                dt { "Besides" } dd { "a fault was injected: " (fault) }
+            }
+            dt { "The power went" } dd {
+                @if !failure.before.is_empty() { "during the recovery " } (failure.crash)
+            }
             dt { "Promised by then" } dd { (promised(failure)) }
             @if failure.class == CREATION_NOT_DURABLE {
                 dt { "Of a class" } dd { (CREATION_NOT_DURABLE) ": the caller's to make durable; it does not decide the verdict" }
@@ -206,10 +224,6 @@ fn counter_example(model: &Model, failure: &Failure) -> Markup {
             dt { "Seen in" } dd { (failure.count) @if failure.count == 1 { " state" } @else { " states, of which this one says most" } }
             dt { "Replay" } dd { pre.replay tabindex="0" { code { (failure.replay) } } }
         }
-        h3 { "What did not arrive, and why that is allowed" }
-        ol.losses { @for loss in &failure.losses { li { (one_loss(&shown, loss)) } } }
-        (run::around(&shown))
-        (disks::side_by_side(&shown))
     }
 }
 
@@ -243,11 +257,13 @@ fn promised(failure: &Failure) -> String {
 /// Acknowledged ids that are listed: the last ones.
 const IDS_MAX: usize = 12;
 
-fn one_loss(shown: &Shown<'_>, loss: &Loss) -> Markup {
+fn one_loss(shown: Option<&Shown<'_>>, loss: &Loss) -> Markup {
     html! {
         p { (run::sign(run::Fate::of_loss(loss.fate))) " " (loss.what) }
         p.rule { span.muted { "Allowed by " } (loss.rule) }
-        p.rule { span.muted { "What was missing: " } (missing(shown, loss)) }
+        @if let Some(shown) = shown {
+            p.rule { span.muted { "What was missing: " } (missing(shown, loss)) }
+        }
         @if let Some(site) = &loss.site { (source::excerpt(site)) }
     }
 }
