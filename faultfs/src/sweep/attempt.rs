@@ -55,7 +55,7 @@ pub(super) struct Attempt {
     pub(super) said: Option<Broken>,
     /// How often the case's own faults were injected.
     pub(super) fired: u64,
-    /// The kind of the first call that met them, and its line where that is known.
+    /// The kind and path of the first call that met them.
     pub(super) place: String,
     pub(super) crash_points: u64,
     /// Crash points after the fault that were left out.
@@ -209,7 +209,7 @@ impl<R: ?Sized> Tester<'_, '_, R> {
     }
 
     fn rot(&mut self, job: &Job, rot: &Rot) -> Attempt {
-        let mut attempt = Attempt { place: "rot".into(), ..Attempt::default() };
+        let mut attempt = Attempt { place: format!("rot {}", rot.path), ..Attempt::default() };
         let Some((disk, marks)) = self.base.as_ref().and_then(|base| rotten(base, rot)) else {
             return attempt;
         };
@@ -295,12 +295,8 @@ impl Met {
         }
         let mut met = trace.injected.iter().filter(|injected| rules.contains(&injected.rule));
         let first = met.next()?;
-        let kind = first.call.split(' ').next().unwrap_or_default();
-        let is_read = matches!(kind, "open" | "read" | "metadata" | "read-link" | "read-dir");
-        // What changes the disk is recorded right behind the injection, with its line.
-        let record = trace.ops.iter().find(|record| record.start == first.at + 1);
-        let site = record.filter(|_| !is_read).and_then(|record| record.site.as_ref());
-        let place = site.map_or(kind.to_string(), |site| format!("{kind}, {site}"));
+        let words: Vec<&str> = first.call.split(' ').take(2).collect();
+        let place = words.join(" ");
         Some(Met { count: 1 + met.count() as u64, from: first.at, place })
     }
 

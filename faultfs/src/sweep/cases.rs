@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{Case, Rot, Rotten, files};
 use crate::crash::Token as StateToken;
 use crate::disk::Disk;
-use crate::errno::{EDQUOT, EIO, ENOSPC};
+use crate::errno::{EDQUOT, EINTR, EIO, ENOSPC};
 use crate::error::{Error, closest};
 use crate::explore::Faults;
 use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, SyncFailure, Torn};
@@ -196,7 +196,12 @@ fn faults_of(call: &Call<'_>, groups: &[Group]) -> Vec<(Group, Fault)> {
             _ if call.kind == OpKind::Sync => Group::Fsync,
             _ => Group::Io,
         };
-        (group, Fault::Fail(errno))
+        let fault = match (call.kind, errno) {
+            // A sync that was interrupted has given up nothing: whoever asks again is right, as std does.
+            (Sync, EINTR) => Fault::FailSync { how: SyncFailure::FREEBSD, errno },
+            _ => Fault::Fail(errno),
+        };
+        (group, fault)
     });
     let lines = TABLE.iter().filter(|line| line.kinds.contains(&call.kind));
     let others = lines.filter_map(|line| Some((line.group, (line.fault)(call)?)));
@@ -278,22 +283,31 @@ pub(super) fn small_disks(pages: u64) -> Vec<Case> {
 /// How many sizes of a disk are tried.
 pub(super) const SIZES_MAX: u64 = 64;
 
-/// Every sector of every file of a disk gone bad: as a whole, and one bit in each 64 bytes of it.
+/// Every sector of every file of a disk gone bad, holes apart: as a whole, and one bit in each 64 bytes of
+/// it, of large files one bit.
 pub(super) fn rot(disk: &Disk, state: &StateToken) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (path, ino) in files(disk) {
-        let len = disk.content(ino).map_or(0, |content| content.len());
+    for (path, content) in
+        files(disk).into_iter().filter_map(|(path, ino)| Some((path, disk.content(ino)?)))
+    {
         let mut push = |what| {
             let (path, state) = (path.clone(), state.clone());
             cases.push(Case::Rot(Rot { path, what, state }));
         };
-        for start in (0..len).step_by(SECTOR as usize) {
+        let len = content.len();
+        let pages: Vec<u64> = content.page_numbers().collect();
+        let starts = |apart: u64| {
+            let of_page =
+                move |page: &u64| (page * PAGE..(page + 1) * PAGE).step_by(apart as usize);
+            pages.iter().flat_map(of_page).filter(move |start| *start < len)
+        };
+        for start in starts(SECTOR) {
             push(Rotten::Bytes(start..(start + SECTOR).min(len)));
         }
-        for (index, start) in (0..len).step_by(BITS_APART as usize).enumerate() {
+        let apart = if pages.len() > LARGE_PAGES { SECTOR } else { BITS_APART };
+        for (index, start) in (0..).zip(starts(apart)) {
             // Another byte and another bit each time, so that all places of a repeated structure come up.
-            let index = index as u64;
-            let byte = (start + index * 13 % BITS_APART).min(len - 1);
+            let byte = (start + index * 13 % apart).min(len - 1);
             push(Rotten::Bit(byte * 8 + index % 8));
         }
     }
@@ -302,6 +316,8 @@ pub(super) fn rot(disk: &Disk, state: &StateToken) -> Vec<Case> {
 
 /// One bit in so many bytes is flipped.
 const BITS_APART: u64 = 64;
+/// A file with more pages than this is large: one bit in each sector is flipped.
+const LARGE_PAGES: usize = 16;
 
 #[cfg(test)]
 mod tests {

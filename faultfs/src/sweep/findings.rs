@@ -119,8 +119,8 @@ fn unmeasured(case: &str, outcome: &Outcome) -> Vec<String> {
 /// tells.
 fn place(case: &str, outcome: &Outcome) -> String {
     match &outcome.reply {
-        Ok(attempt) => attempt.place.clone(),
-        Err(_) => case.split(' ').next().unwrap_or_default().to_string(),
+        Ok(attempt) => without_numbers(&attempt.place),
+        Err(_) => without_numbers(&case.split(' ').take(2).collect::<Vec<_>>().join(" ")),
     }
 }
 
@@ -152,8 +152,9 @@ fn confirm<R: ?Sized>(
     let Kind { case, broken, count } = kind;
     let again = runner.afresh(case, broken.verdict() == Verdict::Hung)?;
     let same = |(_, second): &(String, Broken)| {
-        second.verdict() == broken.verdict()
-            && without_numbers(second.message()) == without_numbers(broken.message())
+        let same_words = without_numbers(second.message()) == without_numbers(broken.message());
+        // How long it was waited for is no part of a hang.
+        second.verdict() == broken.verdict() && (same_words || broken.verdict() == Verdict::Hung)
     };
     let Some((at, second)) = again.failures().into_iter().find(same) else {
         let second = again.failures().first().map_or("held".into(), |(_, b)| b.to_string());

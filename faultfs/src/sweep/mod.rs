@@ -226,6 +226,8 @@ fn swept<R: ?Sized>(
         Some(Err(death)) => report.not_measured.push(format!("{last}: {death}")),
         Some(Ok(_)) | None => {}
     }
+    let families = plan.groups.iter().filter(|group| **group != Group::Crash);
+    swept.cases.extend(families.map(|group| (group.to_string(), 0)));
     for ((group, _), outcome) in cases.iter().zip(&outcomes) {
         if outcome.is_some() {
             *swept.cases.entry(group.to_string()).or_default() += 1;
@@ -275,6 +277,9 @@ fn cases(
         for (state, disk) in rotting(&base.trace, profile) {
             cases.extend(cases::rot(&disk, &state).into_iter().map(|case| (Group::BitRot, case)));
         }
+    }
+    if cases.is_empty() {
+        not_measured.push("no fault of these families fits any call".into());
     }
     cases
 }
