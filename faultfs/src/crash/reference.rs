@@ -337,11 +337,30 @@ impl<'a> Machine<'a> {
         };
         let end = self.trace.ops[sync].end.expect("only what ends is asked");
         is_data
+            && !self.size_is_written_again(sync, piece)
             && self.trace.ops.iter().enumerate().any(|(index, failed)| {
                 failed.errno.is_some()
                     && failed.end.is_some_and(|at| at < end)
                     && !matches!(failed.op, Op::Write { .. })
                     && self.covers(index, piece)
+            })
+    }
+
+    /// True for a size whose last page was written to after a failed sync: the size goes with it.
+    fn size_is_written_again(&self, sync: usize, &(op, number, what): &Piece) -> bool {
+        let Op::Write { ino, offset, data, .. } = &self.trace.ops[op].op else { return false };
+        let page = page_spans(*offset, data.len() as u64).nth(number).map(|(page, ..)| page);
+        what == What::Size
+            && self.trace.ops.iter().enumerate().skip(op + 1).any(|(later, record)| {
+                let Op::Write { ino: i, offset, data, .. } = &record.op else { return false };
+                let mut spans = page_spans(*offset, data.len() as u64).enumerate();
+                i == ino
+                    && spans.any(|(nth, (touched, ..))| {
+                        let again = (later, nth, What::Page);
+                        Some(touched) == page
+                            && self.covers(sync, &again)
+                            && !self.left_clean(sync, &again)
+                    })
             })
     }
 

@@ -209,6 +209,20 @@ impl<'a> Moments<'a> {
         record.end.is_some_and(|end| end < self.model.trace.ops[sync].start)
     }
 
+    /// Whether a page that is written now brings a size that a failed sync left behind: the page that it
+    /// ends in was written to again. ext4 takes the size when the page is mapped for writing (`i_disksize`,
+    /// fs/ext4/inode.c), XFS when its write has completed (`xfs_setfilesize`, fs/xfs/xfs_aops.c).
+    fn size_goes_with(&self, id: u32, covered: &BTreeSet<u32>) -> bool {
+        let Part::Len { ino, len, .. } = self.model.micros.all[id as usize].part else {
+            return false;
+        };
+        let page = (ino, len.saturating_sub(1) / PAGE);
+        let later = covered.range(id + 1..).filter(|later| !self.cleaned.contains(later));
+        later.into_iter().any(|later| {
+            self.model.order.history.get(&page).is_some_and(|versions| versions.contains(later))
+        })
+    }
+
     /// Makes the covered micro-ops durable, and all that they need. True where that changed anything.
     ///
     /// What a failed sync has left clean is written only where something else needs it, such as a newer
@@ -217,8 +231,9 @@ impl<'a> Moments<'a> {
         let order = &self.model.order;
         let needs = order.logged_with.as_ref().unwrap_or(&order.needs);
         let mut forced = BTreeSet::new();
-        let mut todo: Vec<u32> =
-            covered.into_iter().filter(|id| !self.cleaned.contains(id)).collect();
+        let is_written =
+            |&id: &u32| !self.cleaned.contains(&id) || self.size_goes_with(id, &covered);
+        let mut todo: Vec<u32> = covered.iter().copied().filter(is_written).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
                 todo.extend(&needs[id as usize]);

@@ -34,10 +34,18 @@ fn p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name() -> Litmus {
     expect(program, &["a"], ["0", "0", "0", "0"])
 }
 
+/// The size goes with the page that it ends in.
+fn p53_an_append_that_is_written_again_after_a_failed_fsync_is_covered_again() -> Litmus {
+    let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').failed_fsync("a");
+    let program = program.pwrite("a", 1, 'N').fsync("a");
+    expect(program, &["a"], ["O.N", "O.N", "O.N", "O.N"])
+}
+
 litmus![
     p48_a_retried_fsync_does_not_cover_what_the_failed_one_left_clean,
     p49_a_page_that_is_written_again_after_a_failed_fsync_is_covered_again,
     p50_an_append_whose_fsync_failed_is_not_covered_by_the_next,
     p51_a_failed_fsync_of_one_file_leaves_the_pages_of_another_dirty,
     p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name,
+    p53_an_append_that_is_written_again_after_a_failed_fsync_is_covered_again,
 ];
