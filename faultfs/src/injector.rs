@@ -387,21 +387,31 @@ impl Injector {
 
     /// What goes wrong with `call`. Counts the call.
     pub fn decide(&self, call: &Call<'_>) -> Option<Injection> {
+        self.decide_at_once(call).map(|injection| self.wait(injection))
+    }
+
+    /// As [`Injector::decide`], without the time that a delay or a stall takes: for a door that decides with a
+    /// lock held. What it is told it takes to [`Injector::wait`], without the lock.
+    pub fn decide_at_once(&self, call: &Call<'_>) -> Option<Injection> {
         if !self.is_armed() {
             return None;
         }
         if self.observes() {
             lock(&self.0.seen).push(call.into());
         }
-        let injection = self.fated(call).or_else(|| self.judge(call))?;
+        self.fated(call).or_else(|| self.judge(call))
+    }
+
+    /// Lets the time of a delay or a stall pass; a stall that takes too long becomes an error.
+    pub fn wait(&self, injection: Injection) -> Injection {
         match injection.fault {
             Fault::Delay(milliseconds) => thread::sleep(Duration::from_millis(milliseconds)),
             Fault::Stall if !self.0.wait_for_disarm() => {
-                return Some(Injection { fault: Fault::Fail(EIO), ..injection });
+                return Injection { fault: Fault::Fail(EIO), ..injection };
             }
             _ => {}
         }
-        Some(injection)
+        injection
     }
 
     /// What goes wrong because of what has become of the disk as a whole.

@@ -18,19 +18,21 @@ pub(super) struct Asked {
     pub(super) other: Option<What>,
     pub(super) offset: Option<u64>,
     pub(super) len: u64,
+    /// An open that asks for write access.
+    pub(super) writes: bool,
 }
 
 impl Asked {
     fn new(kind: OpKind, what: What) -> Option<Self> {
-        Some(Self { kind, what, other: None, offset: None, len: 0 })
+        Some(Self { kind, what, other: None, offset: None, len: 0, writes: false })
     }
 
     fn sized(kind: OpKind, what: What, len: u64) -> Option<Self> {
-        Some(Self { kind, what, other: None, offset: None, len })
+        Some(Self { len, ..Self::new(kind, what)? })
     }
 
     fn between(kind: OpKind, what: What, other: What) -> Option<Self> {
-        Some(Self { kind, what, other: Some(other), offset: None, len: 0 })
+        Some(Self { other: Some(other), ..Self::new(kind, what)? })
     }
 }
 
@@ -126,7 +128,7 @@ fn moved(call: &Call, kind: OpKind) -> Option<Asked> {
         parts.iter().fold(0u64, |len, part| len.saturating_add(part.iov_len as u64))
     })?;
     let offset = if kind == OpKind::Write { written_at(call) } else { offset(call) };
-    Some(Asked { kind, what: What::Fd(fd), other: None, offset, len })
+    Some(Asked { offset, len, ..Asked::new(kind, What::Fd(fd))? })
 }
 
 /// Shows the parts of memory that a read or write is about; none where the kernel refuses them.
@@ -189,7 +191,9 @@ fn opened(dir: c_int, path: usize, flags: c_int) -> Option<Asked> {
     let unnamed = flags & libc::O_TMPFILE == libc::O_TMPFILE;
     let absent = || sys::fstatat(dir, path, 0).err() == Some(-(libc::ENOENT as Returned));
     let creates = unnamed || flags & libc::O_CREAT != 0 && absent();
-    Asked::new(if creates { OpKind::Create } else { OpKind::Open }, What::Path(dir, path))
+    let kind = if creates { OpKind::Create } else { OpKind::Open };
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+    Some(Asked { writes, ..Asked::new(kind, What::Path(dir, path))? })
 }
 
 /// The flags of an `openat2`.

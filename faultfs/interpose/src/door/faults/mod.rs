@@ -23,7 +23,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 use faultfs::Call as Subject;
-use faultfs::fault::Fault;
 use faultfs::plan::OpKind;
 use faultfs::{Injection, Injector};
 
@@ -81,7 +80,10 @@ pub(super) fn pass(call: Call) -> Returned {
     let returned = match ask::of(&call) {
         None => call.record(),
         Some(asked) => match decide(&call, &asked) {
-            Some(fault) => act::carry_out(call, &asked, fault),
+            // A delay passes without the lock.
+            Some((injector, injection)) => {
+                act::carry_out(call, &asked, injector.wait(injection).fault)
+            }
             None if asked.kind == OpKind::Sync => syncs::sync(call),
             None => call.record(),
         },
@@ -112,9 +114,9 @@ pub(crate) fn evict(fd: c_int) -> io::Result<()> {
     }
 }
 
-/// What goes wrong with a call, if anything does. Written to the log, as is every call of a session that
-/// observes.
-fn decide(call: &Call, asked: &Asked) -> Option<Fault> {
+/// What goes wrong with a call, if anything does, and who says so. Written to the log, as is every call of a
+/// session that observes.
+fn decide(call: &Call, asked: &Asked) -> Option<(Injector, Injection)> {
     let held = DOOR.hold()?;
     let armed = Faults::of(&held)?;
     if !armed.observe && !armed.injector.is_armed() {
@@ -129,13 +131,14 @@ fn decide(call: &Call, asked: &Asked) -> Option<Fault> {
         other: asked.other.as_ref().map(|_| as_path(other.bytes())),
         offset: asked.offset,
         len: asked.len,
+        writes: asked.writes,
         ..Subject::new(asked.kind, as_path(path.bytes()))
     };
-    let injection = armed.injector.decide(&subject);
+    let injection = armed.injector.decide_at_once(&subject);
     if armed.observe || injection.is_some() {
         write(&held, call, asked, (path.bytes(), other.bytes()), injection.as_ref());
     }
-    Some(injection?.fault)
+    Some((armed.injector.clone(), injection?))
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
