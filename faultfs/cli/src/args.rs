@@ -1,12 +1,15 @@
 //! The words of the command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use faultfs::Profile;
 use faultfs::crash::Token;
 use faultfs::explore::Partition;
+use faultfs::plan::Plan;
+use faultfs::sweep::{self, Group};
 
 use crate::points::Points;
 
@@ -51,6 +54,13 @@ pub(crate) struct Torture {
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
+    /// Sweep: fail every call in turn with every fault of these families (all, or a list of crash, io,
+    /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too.
+    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth"])]
+    pub(crate) faults: Vec<Families>,
+    /// Run once while these faults are armed (`sync *.db take 1 -> fail EIO`), then cut the power.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["partition", "junit", "baseline", "recovery_depth"])]
+    pub(crate) plan: Option<Plan>,
     /// Check every disk on real files, not from memory: slower, with the same result.
     #[arg(long)]
     pub(crate) real_files: bool,
@@ -104,6 +114,21 @@ pub(crate) struct Output {
     pub(crate) traces: Traces,
 }
 
+/// Families of faults in one word.
+#[derive(Clone, Debug)]
+pub(crate) struct Families(pub(crate) Vec<Group>);
+
+impl FromStr for Families {
+    type Err = faultfs::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Families(Group::ALL.to_vec())),
+            one => one.parse().map(|group| Families(vec![group])),
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people.
@@ -114,10 +139,28 @@ pub(crate) enum Format {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Replay {
-    /// The token from a report.
-    pub(crate) token: Token,
+    /// The token from a report; that of a sweep has blanks and stands in quotes.
+    pub(crate) token: AnyToken,
     #[command(flatten)]
     pub(crate) from: From,
+}
+
+/// A disk after a crash, or a run of a sweep.
+#[derive(Clone, Debug)]
+pub(crate) enum AnyToken {
+    Disk(Token),
+    Sweep(Box<sweep::Token>),
+}
+
+impl FromStr for AnyToken {
+    type Err = faultfs::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.contains(": ") {
+            true => text.parse().map(Box::new).map(AnyToken::Sweep),
+            false => text.parse().map(AnyToken::Disk),
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]

@@ -6,6 +6,7 @@
 mod args;
 mod baseline;
 mod exit;
+mod faults;
 mod junit;
 mod merge;
 mod output;

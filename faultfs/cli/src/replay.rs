@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use faultfs::crash::Token;
 use faultfs::explore::{self, Door};
 use faultfs::folder::Folder;
 use faultfs::session::Session;
@@ -11,36 +10,41 @@ use faultfs::trace::{Mark, Trace};
 use faultfs::verdict::Verdict;
 use faultfs::{Error, file};
 
-use crate::args::{From, Materialize, Replay};
+use crate::args::{AnyToken, From, Materialize, Replay};
 use crate::exit::{self, Trouble};
+use crate::faults;
 use crate::target::Target;
 
 /// The trace that a token names: the file that was given, or from the folder of traces.
-fn load(token: &Token, from: &From) -> Result<Arc<Trace>, Trouble> {
+pub(crate) fn load(token: &str, from: &From) -> Result<Arc<Trace>, Trouble> {
     let path = match &from.trace {
         Some(path) => path.clone(),
-        None => file::find(&from.traces.dir(), &token.trace).map_err(Trouble::usage)?,
+        None => file::find(&from.traces.dir(), token).map_err(Trouble::usage)?,
     };
     file::load(&path).map(Arc::new).map_err(Trouble::usage)
 }
 
 /// Recovers from the state once more, in this process, so that a debugger sees it.
 pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
-    let trace = load(&args.token, &args.from)?;
+    let token = match &args.token {
+        AnyToken::Disk(token) => token,
+        AnyToken::Sweep(token) => return faults::replay(token, &args.from),
+    };
+    let trace = load(&token.trace, &args.from)?;
     let target = Target::of_subject(&trace.subject).map_err(Trouble::usage)?;
-    let (disk, marks) = explore::state(&trace, &args.token).map_err(Trouble::usage)?;
+    let (disk, marks) = explore::state(&trace, token).map_err(Trouble::usage)?;
     let session = Session::new().map_err(|e| Error::new(format!("no session folder: {e}")))?;
     let mut check = |disk: &_, marks: &_| {
         target.door().check(session.path(), disk, &mut |root| target.check(root, marks))
     };
     match explore::check_state(&mut check, &disk, &marks) {
         Ok(()) => {
-            exit::print(&format!("{}: {}\n", args.token, Verdict::Held))?;
+            exit::print(&format!("{}: {}\n", token, Verdict::Held))?;
             Ok(exit::OK)
         }
         Err(broken) => {
-            let words = explore::in_words(&trace, &args.token)?.join("\n  ");
-            exit::print(&format!("{}: {broken}\n  {words}\n", args.token))?;
+            let words = explore::in_words(&trace, token)?.join("\n  ");
+            exit::print(&format!("{}: {broken}\n  {words}\n", token))?;
             Ok(exit::FAILURE)
         }
     }
@@ -48,7 +52,7 @@ pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
 
 /// Writes the state to a folder.
 pub(crate) fn materialize(args: &Materialize) -> Result<u8, Trouble> {
-    let trace = load(&args.token, &args.from)?;
+    let trace = load(&args.token.trace, &args.from)?;
     let (disk, marks) = explore::state(&trace, &args.token).map_err(Trouble::usage)?;
     let wrong = |what: &str| Trouble::usage(format!("{}: {what}", args.dir.display()));
     std::fs::create_dir_all(&args.dir).map_err(|e| wrong(&e.to_string()))?;

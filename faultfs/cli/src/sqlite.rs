@@ -9,7 +9,8 @@ use std::path::Path;
 
 use faultfs::Profile;
 use faultfs::model::Kept;
-use faultfs::trace::Marks;
+use faultfs::sweep::Group;
+use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::{Broken, Verdict};
 use rusqlite::{Connection, Error, ErrorCode, params};
 
@@ -23,39 +24,49 @@ pub(crate) struct Config {
     reordered: &'static [Verdict],
     /// The same where every state is a prefix of what was asked.
     prefix: &'static [Verdict],
+    /// The same where nothing is lost but the process.
+    killed: &'static [Verdict],
 }
 
 /// What is torn or in the wrong order is found at once; held only where it is promised.
 const HELD: &[Verdict] = &[Verdict::Held];
 const LOST: &[Verdict] = &[Verdict::Lost];
+const CORRUPT: &[Verdict] = &[Verdict::Corrupt];
 const CORRUPT_OR_LOST: &[Verdict] = &[Verdict::Corrupt, Verdict::Lost];
 
 /// The configurations, with the verdicts that <https://sqlite.org/pragma.html#pragma_synchronous> lets
 /// one expect.
-pub(crate) const CONFIGS: [Config; 6] = [
+pub(crate) const CONFIGS: [Config; 9] = [
     // "WAL mode with synchronous=FULL: the WAL is synced after each transaction commit."
-    config("wal-full", "wal", "full", HELD, HELD),
+    config("wal-full", "wal", "full", [HELD, HELD, HELD]),
     // "WAL mode is consistent with synchronous=NORMAL, but does lose durability."
-    config("wal-normal", "wal", "normal", LOST, LOST),
+    config("wal-normal", "wal", "normal", [LOST, LOST, HELD]),
     // "EXTRA is like FULL with the addition that the directory containing a rollback journal is synced
     // after that journal is unlinked."
-    config("delete-extra", "delete", "extra", HELD, HELD),
+    config("delete-extra", "delete", "extra", [HELD, HELD, HELD]),
     // Without that sync the unlink, which is the commit, may be undone.
-    config("delete-full", "delete", "full", LOST, LOST),
+    config("delete-full", "delete", "full", [LOST, LOST, HELD]),
     // The commit is a synced overwrite of the journal's header: no directory entry changes.
-    config("persist-full", "persist", "full", HELD, HELD),
+    config("persist-full", "persist", "full", [HELD, HELD, HELD]),
+    // The commit is a synced truncation of the journal.
+    config("truncate-full", "truncate", "full", [HELD, HELD, HELD]),
+    // "If the application using SQLite crashes in the middle of a transaction when the MEMORY journaling
+    // mode is set, then the database file will very likely go corrupt."
+    config("memory-full", "memory", "full", [CORRUPT; 3]),
+    // "If the application crashes in the middle of a transaction when the OFF journaling mode is set, then
+    // the database file will very likely go corrupt."
+    config("off-full", "off", "full", [CORRUPT; 3]),
     // "SQLite continues without syncing … the database might become corrupted."
-    config("delete-off", "delete", "off", CORRUPT_OR_LOST, LOST),
+    config("delete-off", "delete", "off", [CORRUPT_OR_LOST, LOST, HELD]),
 ];
 
 const fn config(
     name: &'static str,
     journal_mode: &'static str,
     synchronous: &'static str,
-    reordered: &'static [Verdict],
-    prefix: &'static [Verdict],
+    [reordered, prefix, killed]: [&'static [Verdict]; 3],
 ) -> Config {
-    Config { name, journal_mode, synchronous, reordered, prefix }
+    Config { name, journal_mode, synchronous, reordered, prefix, killed }
 }
 
 /// Transactions after the one that makes the tables.
@@ -67,17 +78,51 @@ impl Config {
     /// The verdicts that are no surprise.
     pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
         match profile {
-            p if p.process_only => HELD,
+            p if p.process_only => self.killed,
             p if p.order == Kept::Everything => self.prefix,
             _ => self.reordered,
+        }
+    }
+
+    /// The model of which the documentation promises most under the power cuts of a sweep: the weakest
+    /// under which nothing is lost; `None` where a crash in the midst of a transaction is fatal under any.
+    pub(crate) fn sweeps_under(&self) -> Option<Profile> {
+        let held = |profile: &Profile| self.expected(*profile) == HELD;
+        [Profile::POSIX, Profile::PROCESS_KILL].into_iter().find(held)
+    }
+
+    /// The verdicts that are no surprise when faults of a family are injected, and why. Each was looked up in
+    /// SQLite 3.54.1 before it was written down.
+    pub(crate) fn expected_of(&self, group: Group) -> (&'static [Verdict], &'static str) {
+        match (group, self.journal_mode) {
+            (Group::BitRot, _) => (
+                CORRUPT,
+                "pages carry no checksums, unless the checksum VFS adds them (sqlite.org/cksumvfs.html)",
+            ),
+            (Group::Fsync, "wal") if self.synchronous == "normal" => (
+                CORRUPT,
+                "as on btrfs, a failed sync takes the log back to what was synced before; commits that were \
+                 acknowledged without a sync go, and the wal-index still knows their frames",
+            ),
+            (Group::Fsync, "delete" | "persist" | "truncate") if self.synchronous != "off" => (
+                CORRUPT,
+                "a rollback trusts the journal of which a sync has just failed: where its pages are gone it \
+                 ends at the first short read and keeps the changed pages (pager_playback); known since \
+                 Rebello et al., \"Can Applications Recover from fsync Failures?\", for 3.30.1",
+            ),
+            (Group::Io | Group::NoSpace | Group::Torn | Group::Short, "memory" | "off") => (
+                CORRUPT,
+                "what was written in part is not rolled back: \"the database file will very likely go \
+                 corrupt\" (sqlite.org/pragma.html#pragma_journal_mode)",
+            ),
+            _ => (HELD, ""),
         }
     }
 
     /// Commits transactions and acknowledges each, in a database below `root`.
     pub(crate) fn run(&self, root: &Path) -> Result<(), Broken> {
         let mut db = Connection::open(root.join(FILE))?;
-        let mode: String =
-            db.pragma_update_and_check(None, "journal_mode", self.journal_mode, |row| row.get(0))?;
+        let mode = self.set_journal_mode(&db)?;
         if mode != self.journal_mode {
             return Err(Broken::unopenable(format!(
                 "journal mode {mode}, asked {}",
@@ -87,7 +132,8 @@ impl Config {
         db.pragma_update(None, "synchronous", self.synchronous)?;
         // Small enough that checkpoints fall into the run.
         db.pragma_update(None, "wal_autocheckpoint", 8)?;
-        self.transaction(&mut db, 0, |tx| {
+        let mut marks = Marks::default();
+        transaction(&mut db, 0, &mut marks, |tx| {
             tx.execute_batch(
                 "CREATE TABLE item (id INTEGER, part INTEGER, payload BLOB, PRIMARY KEY (id, part));
                  CREATE TABLE total (parts INTEGER);
@@ -95,7 +141,8 @@ impl Config {
             )
         })?;
         for id in 1..=TRANSACTIONS {
-            self.transaction(&mut db, id, |tx| {
+            // What failed was rolled back; the next one is another matter.
+            let _ = transaction(&mut db, id, &mut marks, |tx| {
                 for part in 0..ROWS {
                     tx.execute(
                         "INSERT INTO item VALUES (?, ?, ?)",
@@ -104,25 +151,52 @@ impl Config {
                 }
                 tx.execute("UPDATE total SET parts = parts + ?", [ROWS])?;
                 Ok(())
-            })?;
+            });
+        }
+        // What is read is what was written, or an error.
+        if let Ok(rows) = rows(&db) {
+            let total = db.query_row("SELECT parts FROM total", [], |row| row.get(0))?;
+            compare(&rows, total, &marks)?;
         }
         db.close().map_err(|(_, error)| error)?;
         Ok(())
     }
 
-    fn transaction(
-        &self,
-        db: &mut Connection,
-        id: u64,
-        body: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<()> {
-        faultfs_interpose::begin(id);
-        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        body(&tx)?;
-        tx.commit()?;
-        faultfs_interpose::ack(id);
-        Ok(())
+    /// To the end of the statement: its row comes before the change is committed, which may fail. (What
+    /// `PRAGMA journal_mode` says afterwards does not tell; then the mode is WAL and the journal a rollback
+    /// journal that is deleted without a sync of its directory.)
+    fn set_journal_mode(&self, db: &Connection) -> rusqlite::Result<String> {
+        let mut pragma = db.prepare(&format!("PRAGMA journal_mode = {}", self.journal_mode))?;
+        let modes = pragma.query_map([], |row| row.get(0))?;
+        let modes: Vec<String> = modes.collect::<rusqlite::Result<_>>()?;
+        Ok(modes.concat())
     }
+}
+
+/// Commits, and says what it was told.
+fn transaction(
+    db: &mut Connection,
+    id: u64,
+    marks: &mut Marks,
+    body: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    faultfs_interpose::begin(id);
+    let done = commit(db, body);
+    match done {
+        Ok(()) => faultfs_interpose::ack(id),
+        Err(_) => faultfs_interpose::failed(id),
+    }
+    marks.add(if done.is_ok() { Mark::Ack(id) } else { Mark::Failed(id) });
+    done
+}
+
+fn commit(
+    db: &mut Connection,
+    body: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    body(&tx)?;
+    tx.commit()
 }
 
 /// Bytes that tell which row they belong to, and that do not compress into one page.
@@ -133,7 +207,9 @@ fn payload(id: u64, part: u64) -> Vec<u8> {
 
 /// Recovers the database below `root` and compares it with what was asked and acknowledged.
 pub(crate) fn check(root: &Path, marks: &Marks) -> Result<(), Broken> {
-    let found = recover(root).map_err(broken)?;
+    // A database of which nothing was promised yet may refuse to be one.
+    let refused = |error| if marks.acked.is_empty() { Broken::from(error) } else { broken(error) };
+    let found = recover(root).map_err(refused)?;
     let Some(found) = found else {
         return match marks.acked.first() {
             None => Ok(()),
@@ -150,7 +226,7 @@ pub(crate) fn check(root: &Path, marks: &Marks) -> Result<(), Broken> {
 
 struct Found {
     integrity: Option<String>,
-    rows: Vec<(u64, u64, Vec<u8>)>,
+    rows: Vec<Row>,
     total: u64,
 }
 
@@ -164,13 +240,21 @@ fn recover(root: &Path) -> rusqlite::Result<Option<Found>> {
     }
     let integrity = (integrity != "ok").then_some(integrity);
     let total = db.query_row("SELECT parts FROM total", [], |row| row.get(0))?;
-    let mut select = db.prepare("SELECT id, part, payload FROM item ORDER BY id, part")?;
-    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let rows = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Found { integrity, rows, total }))
+    Ok(Some(Found { integrity, rows: rows(&db)?, total }))
 }
 
-fn compare(rows: &[(u64, u64, Vec<u8>)], total: u64, marks: &Marks) -> Result<(), Broken> {
+/// Transaction, part and payload.
+type Row = (u64, u64, Vec<u8>);
+
+fn rows(db: &Connection) -> rusqlite::Result<Vec<Row>> {
+    let mut select = db.prepare("SELECT id, part, payload FROM item ORDER BY id, part")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.collect()
+}
+
+/// A transaction that failed may be there or not, as a whole: a failed commit is one of which nothing is
+/// known.
+fn compare(rows: &[Row], total: u64, marks: &Marks) -> Result<(), Broken> {
     let mut recovered = BTreeSet::from([0]);
     for chunk in rows.chunk_by(|a, b| a.0 == b.0) {
         let id = chunk[0].0;
@@ -201,7 +285,8 @@ fn compare(rows: &[(u64, u64, Vec<u8>)], total: u64, marks: &Marks) -> Result<()
         return Err(Broken::lost(format!("transaction {id} was acknowledged and is gone")));
     }
     let last = recovered.last().copied().unwrap_or(0);
-    if let Some(hole) = (0..last).find(|id| !recovered.contains(id)) {
+    let mut expected = (0..last).filter(|id| !marks.failed.contains(id));
+    if let Some(hole) = expected.find(|id| !recovered.contains(id)) {
         return Err(Broken::corrupt(format!(
             "transaction {last} is there, {hole} before it is not"
         )));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use faultfs::explore::Door;
+use faultfs::sweep::Group;
 use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 use faultfs::{Error, Profile};
@@ -66,6 +67,16 @@ impl Target {
 
     pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
         self.config.expected(profile)
+    }
+
+    /// The profile for a sweep with crashes; `None`: no crash is survived under any.
+    pub(crate) fn sweeps_under(&self) -> Option<Profile> {
+        self.config.sweeps_under()
+    }
+
+    /// What a sweep of one family comes to, and why.
+    pub(crate) fn expected_of(&self, group: Group) -> (&'static [Verdict], &'static str) {
+        self.config.expected_of(group)
     }
 
     /// The workload behind the door through which it is recorded.

@@ -15,12 +15,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::args::{Format, Output, Torture};
 use crate::baseline::{self, Baseline};
 use crate::exit::{self, Trouble};
+use crate::faults;
 use crate::junit;
 use crate::output::{self, Run};
 use crate::target::Target;
 
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
+    if !args.faults.is_empty() || args.plan.is_some() {
+        return faults::run(args, &targets);
+    }
     let profiles = match args.profiles.is_empty() {
         true => Profile::MAIN.to_vec(),
         false => args.profiles.clone(),

@@ -227,6 +227,43 @@ fn a_replay_line_reproduces_its_verdict_also_from_a_copied_trace() {
     assert!(stdout(&show).contains("acknowledged 3"), "{}", stdout(&show));
 }
 
+/// A family of faults at every call; what is not expected has its own exit code, a token runs it again.
+#[test]
+fn a_sweep_counts_what_it_tried_and_its_token_fails_again() {
+    let traces = tempfile::tempdir().unwrap();
+    let folder = traces.path().to_str().unwrap();
+    let sweep = |what: &[&str]| {
+        let mut args = vec!["torture", "sqlite", "--format", "json", "--traces", folder];
+        args.extend(what);
+        let output = run(&args);
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+        (output.status.code(), json["sweeps"][0].clone())
+    };
+    let (code, corrupt) = sweep(&["--config", "off-full", "--faults", "torn"]);
+    let swept = &corrupt["report"]["swept"];
+    assert_eq!(
+        (code, &corrupt["expected"][0]),
+        (Some(0), &corrupt["report"]["verdict"]),
+        "{corrupt}"
+    );
+    assert_eq!(swept["runs"], swept["cases"]["torn"], "{swept}");
+    assert!(swept["calls"].as_u64() > Some(50) && swept["runs"].as_u64() > Some(100), "{swept}");
+    let token = corrupt["report"]["failures"][0]["token"].as_str().unwrap();
+    let again = run(&["replay", token, "--traces", folder]);
+    assert_eq!(again.status.code(), Some(1), "{}", stderr(&again));
+    assert!(stdout(&again).starts_with(token), "{}", stdout(&again));
+
+    let killed = ["--config", "wal-full", "--profile", "process-kill", "--plan"];
+    let plan = |text| sweep(&[&killed[..], &[text]].concat());
+    let (code, held) = plan("sync app.db-wal skip 2 take 1 -> fail EIO");
+    let report = &held["report"];
+    assert_eq!((code, &report["verdict"]), (Some(0), &Value::from("held")), "{held}");
+    assert_eq!(report["swept"]["injected"], 1, "{held}");
+    let (code, never) = plan("sync nothing -> fail EIO");
+    assert_eq!((code, &never["report"]["verdict"]), (Some(3), &Value::from("not-measured")));
+}
+
 #[test]
 fn bad_usage_is_one_clear_error_that_says_how_to_mend_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -240,6 +277,9 @@ fn bad_usage_is_one_clear_error_that_says_how_to_mend_it() {
         (vec!["torture", "sqlite", "--config", "wal"], "there are wal-full, wal-normal"),
         (vec!["torture", "sqlite", "--profile", "ntfs"], "there are posix, ext3-writeback"),
         (vec!["torture", "sqlite", "--jobs", "0"], "1..=256"),
+        (vec!["torture", "sqlite", "--faults", "bit-rot"], "did you mean `bitrot`?"),
+        (vec!["torture", "sqlite", "--faults", "crash"], "`crash` alone injects nothing"),
+        (vec!["torture", "sqlite", "--plan", "snyc * -> fail EIO"], "column 1: unknown op `snyc`"),
         (vec!["replay", "nonsense"], "copy it whole from a report"),
         (vec!["replay", token, "--traces", full], "9f3a2c71d0e45b68"),
         (vec!["replay", token, "--trace", foreign], "not a"),
@@ -319,8 +359,8 @@ fn an_interrupted_run_says_what_it_covered_and_leaves_nothing() {
         let output = child.wait_with_output().unwrap();
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(130), "{error}");
-        assert!(error.contains("of 36 runs were finished, the others are not measured"), "{error}");
-        assert!(!error.contains("36 of 36"), "{error}");
+        assert!(error.contains("of 54 runs were finished, the others are not measured"), "{error}");
+        assert!(!error.contains("54 of 54"), "{error}");
         assert!(stdout(&output).starts_with("config"), "{}", stdout(&output));
         assert!(!folder.join("recording").exists(), "{} is still there", folder.display());
     }

@@ -165,7 +165,8 @@ impl<D: Door> Sweep<D> {
             None => replay_token(&place.traces, &place.name)?,
             Some(_) => None,
         };
-        let plan = Plan { explore, groups: self.groups, crash_points: self.crash_points, only };
+        let Sweep { groups, crash_points, .. } = self;
+        let plan = Plan { explore, groups, plan: None, crash_points, only };
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
         super::run(&place.name, &mut self.explore.door, oracle, &plan, &mut settings)

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::crash::Token as StateToken;
 use crate::disk::{Body, Disk};
 use crate::explore::Faults;
+use crate::model::Profile;
 use crate::op::Ino;
 use crate::{Error, Result};
 
@@ -142,6 +143,13 @@ pub struct Token {
     pub(crate) case: Case,
     /// The disk, in the trace of the run with the faults.
     pub(crate) state: Option<StateToken>,
+}
+
+impl Token {
+    /// The profile that the disk is of, where there is one.
+    pub fn profile(&self) -> Option<Profile> {
+        self.state.as_ref().map(StateToken::profile)
+    }
 }
 
 impl fmt::Display for Token {

@@ -47,6 +47,7 @@ pub use cases::Group;
 
 use crate::explore::{self, Door, Faults, Oracle, Progress, Settings};
 use crate::model::Profile;
+use crate::plan;
 use crate::report::{Report, Swept};
 use crate::trace::{Mark, Stamp, Trace};
 use crate::verdict::{Broken, Verdict};
@@ -64,6 +65,8 @@ pub struct Plan {
     pub explore: explore::Plan,
     /// The families of faults.
     pub groups: Vec<Group>,
+    /// In the place of the single faults of the families: one run in which these are armed.
+    pub plan: Option<plan::Plan>,
     /// At how many crash points after a fault the power goes, besides the end of the run.
     pub crash_points: u32,
     /// Do this run only.
@@ -77,12 +80,18 @@ impl Plan {
     /// Every family of faults, under the weakest profile.
     pub fn new(explore: explore::Plan) -> Plan {
         let explore = explore::Plan { profiles: vec![Profile::POSIX], ..explore };
-        Plan { explore, groups: Group::ALL.to_vec(), crash_points: CRASH_POINTS, only: None }
+        let groups = Group::ALL.to_vec();
+        Plan { explore, groups, plan: None, crash_points: CRASH_POINTS, only: None }
+    }
+
+    /// Whether the power goes, too.
+    fn crashes(&self) -> bool {
+        self.groups.contains(&Group::Crash)
     }
 
     fn bound(&self, profile: Profile) -> Bound {
-        let crashes = self.groups.contains(&Group::Crash);
-        Bound { profile: profile.name.into(), crash_points: crashes.then_some(self.crash_points) }
+        let crash_points = self.crashes().then_some(self.crash_points);
+        Bound { profile: profile.name.into(), crash_points }
     }
 }
 
@@ -126,7 +135,7 @@ pub fn run<R: ?Sized>(
             replay::replay(door, oracle, &pools, &base.trace, token, settings)?;
             return Ok(Vec::new());
         }
-        let report = match plan.groups.contains(&Group::Crash) {
+        let report = match plan.crashes() {
             true => {
                 let trace = &base.trace;
                 let mut judge =
@@ -230,22 +239,30 @@ fn swept<R: ?Sized>(
     swept.cases.extend(families.map(|group| (group.to_string(), 0)));
     for ((group, _), outcome) in cases.iter().zip(&outcomes) {
         if outcome.is_some() {
-            *swept.cases.entry(group.to_string()).or_default() += 1;
+            let family = plan.plan.as_ref().map_or(group.to_string(), |_| "plan".into());
+            *swept.cases.entry(family).or_default() += 1;
         }
     }
     findings::fill(&mut report, &mut swept, base, door, runner, &texts, &outcomes, settings)?;
-    report.bound = bound(&report.bound, plan, &swept);
+    report.bound = bound(&report.bound, plan, &swept, door.has_capacity());
     report.swept = Some(swept);
     (settings.progress)(Progress::Reported);
     Ok(report)
 }
 
-fn bound(explored: &str, plan: &Plan, swept: &Swept) -> String {
-    let swept_calls = "every single fault at every call, once and for ever";
-    match plan.groups.contains(&Group::Crash) {
-        false => format!("{swept_calls}; no crashes"),
+fn bound(explored: &str, plan: &Plan, swept: &Swept, has_capacity: bool) -> String {
+    let faults = match &plan.plan {
+        Some(_) => "one run with the faults of the plan",
+        None if !has_capacity && plan.groups.contains(&Group::NoSpace) => {
+            "every single fault at every call, once and for ever, and no disk that is too small, which \
+             this door has not"
+        }
+        None => "every single fault at every call, once and for ever",
+    };
+    match plan.crashes() {
+        false => format!("{faults}; no crashes"),
         true => format!(
-            "{swept_calls}; crashes at the first {} crash points after each fault and at the end of \
+            "{faults}; crashes at the first {} crash points after each fault and at the end of \
              the run ({} further crash points left out); at a crash {explored}",
             plan.crash_points, swept.left_out
         ),
@@ -263,15 +280,14 @@ fn cases(
     if base.calls.is_empty() {
         not_measured.push("the door saw no calls".into());
     }
+    if let Some(faults) = &plan.plan {
+        return vec![(Group::Io, Case::Faults(Faults::from(faults.clone())))];
+    }
     let mut cases = cases::on_calls(&base.calls, &plan.groups);
-    if plan.groups.contains(&Group::NoSpace) {
-        match has_capacity {
-            true => {
-                let disks = cases::small_disks(pages(&base.trace));
-                cases.extend(disks.into_iter().map(|case| (Group::NoSpace, case)));
-            }
-            false => not_measured.push("disks that are too small: this door has none".into()),
-        }
+    // Where the door has none, the bound says so.
+    if plan.groups.contains(&Group::NoSpace) && has_capacity {
+        let disks = cases::small_disks(pages(&base.trace));
+        cases.extend(disks.into_iter().map(|case| (Group::NoSpace, case)));
     }
     if plan.groups.contains(&Group::BitRot) {
         for (state, disk) in rotting(&base.trace, profile) {
