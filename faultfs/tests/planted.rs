@@ -177,7 +177,7 @@ fn kept_tokens_are_checked_first_and_stale_ones_are_refused() {
     };
     let token = explore_with(Bug::NoDirSync, &[]).unwrap()[0].failures[0].token.clone();
     let again = explore_with(Bug::NoDirSync, std::slice::from_ref(&token)).unwrap_err();
-    assert!(again.to_string().contains("lost: record 0 was acknowledged"), "{again}");
+    assert!(again.to_string().contains("lost: 0 was acknowledged"), "{again}");
     // The trace is kept, so the old run can still be looked at although the engine was mended.
     let kept = explore_with(Bug::None, std::slice::from_ref(&token)).unwrap_err();
     assert!(kept.to_string().contains(&token), "{kept}");

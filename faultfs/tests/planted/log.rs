@@ -4,6 +4,7 @@
 use std::io;
 
 use faultfs::Profile;
+use faultfs::oracle;
 use faultfs::report::Report;
 use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
@@ -124,14 +125,7 @@ pub(crate) fn recover(files: &impl Files) -> io::Result<Vec<u64>> {
 
 /// Every acknowledged record is there, none that was not asked for, and none before a lost one.
 pub(crate) fn check(files: &impl Files, marks: &Marks) -> Result<(), Broken> {
-    let ids = recover(files)?;
-    if let Some(id) = marks.acked.iter().find(|id| !ids.contains(id)) {
-        return Err(Broken::lost(format!("record {id} was acknowledged, the log holds {ids:?}")));
-    }
-    if ids != (0..ids.len() as u64).collect::<Vec<_>>() || ids.len() > marks.issued.len() {
-        return Err(Broken::corrupt(format!("the log holds {ids:?}, issued {:?}", marks.issued)));
-    }
-    Ok(())
+    oracle::Log::of(|id| id).check(&recover(files)?, marks)
 }
 
 /// Under which profiles a bug loses data, and that the loss is named in the first of them. There are no
