@@ -38,8 +38,34 @@ impl Page {
         *self.0.hash.get_or_init(|| XxHash3_128::oneshot(&self.0.bytes))
     }
 
+    /// What the page adds to the sum of its file; a page of zeros is worth what a hole is.
+    fn term(&self, number: u64) -> u128 {
+        match self.is_zero() {
+            true => 0,
+            false => hash_of(&[&number.to_le_bytes(), &self.hash().to_le_bytes()]),
+        }
+    }
+
     fn is_zero(&self) -> bool {
         self.0.bytes.iter().all(|&b| b == 0)
+    }
+}
+
+/// Pages that lie side by side: so many are shared by one reference when a disk is cloned, and have one
+/// sum, so that a clone with a few pages changed is made, and told apart, without a look at the rest.
+#[derive(Clone, Default)]
+struct Chunk {
+    pages: [Option<Page>; CHUNK as usize],
+    sum: OnceLock<u128>,
+}
+
+const CHUNK: u64 = 32;
+
+impl Chunk {
+    fn sum(&self, first: u64) -> u128 {
+        let pages = (first..).zip(&self.pages);
+        let terms = pages.filter_map(|(number, page)| Some(page.as_ref()?.term(number)));
+        *self.sum.get_or_init(|| terms.fold(0, u128::wrapping_add))
     }
 }
 
@@ -48,7 +74,8 @@ impl Page {
 #[serde(into = "SavedContent", try_from = "SavedContent")]
 pub struct Content {
     len: u64,
-    pages: BTreeMap<u64, Page>,
+    /// By the number of their first page in units of [`CHUNK`].
+    chunks: BTreeMap<u64, Arc<Chunk>>,
 }
 
 impl Content {
@@ -63,7 +90,7 @@ impl Content {
         let count = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
         for (page, at, range) in page_spans(offset, count as u64) {
             let target = &mut buf[range.clone()];
-            match self.pages.get(&page) {
+            match self.get(page) {
                 Some(p) => target.copy_from_slice(&p.bytes()[at..at + target.len()]),
                 None => target.fill(0),
             }
@@ -92,7 +119,8 @@ impl Content {
     /// Puts bytes into a page without touching the size: the page cache's half of a write.
     pub(crate) fn patch(&mut self, page: u64, at: usize, data: &[u8]) {
         // In place where no clone of this disk holds the page too: small writes are the usual ones.
-        if let Some(own) = self.pages.get_mut(&page).and_then(|p| Arc::get_mut(&mut p.0)) {
+        let own = self.slot(page).as_mut().and_then(|p| Arc::get_mut(&mut p.0));
+        if let Some(own) = own {
             own.bytes[at..at + data.len()].copy_from_slice(data);
             own.hash.take();
             return;
@@ -104,25 +132,39 @@ impl Content {
 
     /// True where the page is not a hole.
     pub(crate) fn holds(&self, page: u64) -> bool {
-        self.pages.contains_key(&page)
+        self.get(page).is_some()
+    }
+
+    fn get(&self, page: u64) -> Option<&Page> {
+        self.chunks.get(&(page / CHUNK))?.pages[(page % CHUNK) as usize].as_ref()
+    }
+
+    /// The place of a page, to be changed.
+    fn slot(&mut self, page: u64) -> &mut Option<Page> {
+        let chunk = Arc::make_mut(self.chunks.entry(page / CHUNK).or_default());
+        chunk.sum.take();
+        &mut chunk.pages[(page % CHUNK) as usize]
+    }
+
+    fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
+        let chunks = self.chunks.iter();
+        let pages = chunks.flat_map(|(number, chunk)| (number * CHUNK..).zip(&chunk.pages));
+        pages.filter_map(|(number, page)| Some((number, page.as_ref()?)))
     }
 
     /// The bytes of a page, zeros where there is a hole.
     pub(crate) fn page(&self, page: u64) -> [u8; PAGE_LEN] {
-        self.pages.get(&page).map_or([0; PAGE_LEN], |p| *p.bytes())
+        self.get(page).map_or([0; PAGE_LEN], |p| *p.bytes())
     }
 
     /// Replaces a page.
     pub(crate) fn put_page(&mut self, page: u64, bytes: [u8; PAGE_LEN]) {
-        self.pages.insert(page, Page::new(bytes));
+        *self.slot(page) = Some(Page::new(bytes));
     }
 
     /// Makes a page as it is in another content.
     pub(crate) fn copy_page(&mut self, page: u64, from: &Content) {
-        match from.pages.get(&page) {
-            Some(bytes) => self.pages.insert(page, bytes.clone()),
-            None => self.pages.remove(&page),
-        };
+        *self.slot(page) = from.get(page).cloned();
     }
 
     /// Sets the size. Bytes past a smaller size are gone: they read as zeros when the file grows again.
@@ -146,10 +188,14 @@ impl Content {
     /// Zeroes everything from byte `len` on, without touching the size.
     pub(crate) fn cut(&mut self, len: u64) {
         let (last, tail) = (len / PAGE, (len % PAGE) as usize);
-        self.pages.split_off(&(last + u64::from(tail > 0)));
-        if tail > 0
-            && self.pages.get(&last).is_some_and(|p| p.bytes()[tail..].iter().any(|&b| b != 0))
-        {
+        let first = last + u64::from(tail > 0);
+        let _ = self.chunks.split_off(&first.div_ceil(CHUNK));
+        for page in first..first.next_multiple_of(CHUNK) {
+            if self.holds(page) {
+                *self.slot(page) = None;
+            }
+        }
+        if tail > 0 && self.get(last).is_some_and(|p| p.bytes()[tail..].iter().any(|&b| b != 0)) {
             let mut bytes = self.page(last);
             bytes[tail..].fill(0);
             self.put_page(last, bytes);
@@ -158,14 +204,14 @@ impl Content {
 
     /// Numbers of the pages that hold data.
     pub(crate) fn page_numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.pages.keys().copied()
+        self.pages().map(|(number, _)| number)
     }
 
     /// A hash of sectors of a page; a hole is zeros.
     pub(crate) fn sectors_hash(&self, page: u64, sectors: u8) -> u128 {
         static ZEROS: OnceLock<Page> = OnceLock::new();
         let zeros = || ZEROS.get_or_init(|| Page::new([0; PAGE_LEN]));
-        let page = self.pages.get(&page).unwrap_or_else(zeros);
+        let page = self.get(page).unwrap_or_else(zeros);
         if sectors == u8::MAX {
             return page.hash();
         }
@@ -177,21 +223,20 @@ impl Content {
         hasher.finish_128()
     }
 
-    pub(crate) fn digest(&self, hasher: &mut XxHash3_128) {
-        hasher.write(&self.len.to_le_bytes());
-        for (number, page) in self.pages.iter().filter(|(_, p)| !p.is_zero()) {
-            hasher.write(&number.to_le_bytes());
-            hasher.write(&page.hash().to_le_bytes());
-        }
+    /// A hash of the size and the pages.
+    pub(crate) fn hash(&self) -> u128 {
+        hash_of(&[&self.len.to_le_bytes(), &self.sum().to_le_bytes()])
+    }
+
+    fn sum(&self) -> u128 {
+        let sums = self.chunks.iter().map(|(number, chunk)| chunk.sum(number * CHUNK));
+        sums.fold(0, u128::wrapping_add)
     }
 }
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
-        let full = |c: &Content| -> Vec<(u64, u128)> {
-            c.pages.iter().filter(|(_, p)| !p.is_zero()).map(|(n, p)| (*n, p.hash())).collect()
-        };
-        self.len == other.len && full(self) == full(other)
+        self.len == other.len && self.sum() == other.sum()
     }
 }
 
@@ -199,7 +244,7 @@ impl Eq for Content {}
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes in {} pages", self.len, self.pages.len())
+        write!(f, "{} bytes in {} pages", self.len, self.pages().count())
     }
 }
 
@@ -213,8 +258,8 @@ struct SavedContent {
 
 impl From<Content> for SavedContent {
     fn from(content: Content) -> Self {
-        let full = content.pages.iter().filter(|(_, page)| !page.is_zero());
-        let pages = full.map(|(n, page)| (*n, page.bytes().to_vec())).collect();
+        let full = content.pages().filter(|(_, page)| !page.is_zero());
+        let pages = full.map(|(n, page)| (n, page.bytes().to_vec())).collect();
         SavedContent { len: content.len, pages }
     }
 }
@@ -226,8 +271,12 @@ impl TryFrom<SavedContent> for Content {
             Ok(bytes) => Ok((number, Page::new(bytes))),
             Err(_) => Err("a page is not 4096 bytes long"),
         };
-        let pages = saved.pages.into_iter().map(page).collect::<Result<_, _>>()?;
-        Ok(Content { len: saved.len, pages })
+        let mut content = Content { len: saved.len, ..Content::default() };
+        for saved in saved.pages {
+            let (number, page) = page(saved)?;
+            *content.slot(number) = Some(page);
+        }
+        Ok(content)
     }
 }
 
@@ -294,6 +343,11 @@ impl Disk {
     /// The inode `ino`, if there is one.
     pub fn get(&self, ino: Ino) -> Option<&Inode> {
         self.inodes.get(&ino).map(|i| &**i)
+    }
+
+    /// All inodes, named or not.
+    pub(crate) fn inodes(&self) -> impl Iterator<Item = (Ino, &Inode)> {
+        self.inodes.iter().map(|(ino, inode)| (*ino, &**inode))
     }
 
     /// The content of the regular file `ino`.
@@ -434,40 +488,24 @@ impl Disk {
     /// A 128-bit hash of all that can be seen from the root: names, which of them are one file, kinds,
     /// modes, sizes and contents. Inode numbers do not count.
     pub fn digest(&self) -> u128 {
-        let mut hasher = XxHash3_128::new();
-        let mut seen = BTreeMap::new();
-        self.digest_inode(Ino::ROOT, &mut seen, &mut hasher);
-        hasher.finish_128()
+        let mut places = BTreeMap::new();
+        let node = self.node(Ino::ROOT, ROOT_PLACE, &mut places);
+        let several = places.values().filter(|(names, _)| *names > 1);
+        digest_of(node, several.map(|(_, places)| *places))
     }
 
-    fn digest_inode(&self, ino: Ino, seen: &mut BTreeMap<Ino, u32>, hasher: &mut XxHash3_128) {
-        let order = u32::try_from(seen.len()).expect("fewer than 2^32 inodes");
-        if let Some(first) = seen.get(&ino) {
-            hasher.write(b"=");
-            hasher.write(&first.to_le_bytes());
-            return;
+    /// The hash of an inode and of all below it; counts the names of files, and adds up their places.
+    fn node(&self, ino: Ino, place: u128, places: &mut BTreeMap<Ino, (u32, u128)>) -> u128 {
+        let Some(inode) = self.get(ino) else { return 0 };
+        let Body::Dir(entries) = &inode.body else { return inode.leaf() };
+        let mut sum = 0u128;
+        for (name, &child) in entries {
+            let place = place_of(place, name);
+            let (names, all) = places.entry(child).or_default();
+            (*names, *all) = (*names + 1, all.wrapping_add(place));
+            sum = sum.wrapping_add(entry_term(name, self.node(child, place, places)));
         }
-        seen.insert(ino, order);
-        let Some(inode) = self.get(ino) else { return };
-        hasher.write(&inode.mode.to_le_bytes());
-        match &inode.body {
-            Body::File(content) => {
-                hasher.write(b"f");
-                content.digest(hasher);
-            }
-            Body::Symlink(target) => {
-                hasher.write(b"l");
-                hash_name(target, hasher);
-            }
-            Body::Dir(entries) => {
-                hasher.write(b"d");
-                for (name, &child) in entries {
-                    hash_name(name, hasher);
-                    self.digest_inode(child, seen, hasher);
-                }
-                hasher.write(b".");
-            }
-        }
+        dir_node(inode.mode, sum)
     }
 
     /// Every name below the root with its inode, in the order of a walk; directories before what they
@@ -489,7 +527,49 @@ impl Disk {
     }
 }
 
-fn hash_name(name: &Name, hasher: &mut XxHash3_128) {
-    hasher.write(&(name.as_bytes().len() as u64).to_le_bytes());
-    hasher.write(name.as_bytes());
+impl Inode {
+    /// The hash of a file or a link.
+    pub(crate) fn leaf(&self) -> u128 {
+        match &self.body {
+            Body::File(content) => file_node(self.mode, content),
+            Body::Symlink(target) => hash_of(&[b"l", &self.mode.to_le_bytes(), target.as_bytes()]),
+            Body::Dir(_) => unreachable!("a directory is more than itself"),
+        }
+    }
+}
+
+// The parts of a digest. What is a set is a sum, so that a change costs what it changed.
+
+/// The root's place.
+pub(crate) const ROOT_PLACE: u128 = 0;
+
+/// The place of a name in a directory, for which files are one under several names.
+pub(crate) fn place_of(dir: u128, name: &Name) -> u128 {
+    hash_of(&[b"p", &dir.to_le_bytes(), name.as_bytes()])
+}
+
+/// What an entry adds to the sum of its directory.
+pub(crate) fn entry_term(name: &Name, node: u128) -> u128 {
+    hash_of(&[b"e", &node.to_le_bytes(), name.as_bytes()])
+}
+
+/// The hash of a directory whose entries add up to `sum`.
+pub(crate) fn dir_node(mode: u32, sum: u128) -> u128 {
+    hash_of(&[b"d", &mode.to_le_bytes(), &sum.to_le_bytes()])
+}
+
+/// The hash of a regular file.
+pub(crate) fn file_node(mode: u32, content: &Content) -> u128 {
+    hash_of(&[b"f", &mode.to_le_bytes(), &content.hash().to_le_bytes()])
+}
+
+/// The hash of a tree: of its root, and for each file with several names of their places' sum.
+pub(crate) fn digest_of(root: u128, several: impl Iterator<Item = u128>) -> u128 {
+    several.fold(root, |sum, places| sum.wrapping_add(hash_of(&[b"=", &places.to_le_bytes()])))
+}
+
+fn hash_of(parts: &[&[u8]]) -> u128 {
+    let mut hasher = XxHash3_128::new();
+    parts.iter().for_each(|part| hasher.write(part));
+    hasher.finish_128()
 }

@@ -50,11 +50,7 @@ impl Question {
             Question::Sectors(ino, page, sectors) => {
                 disk.content(*ino).map_or(u128::MAX, |c| c.sectors_hash(*page, *sectors))
             }
-            Question::Content(ino) => {
-                let mut hasher = XxHash3_128::new();
-                disk.content(*ino).inspect(|content| content.digest(&mut hasher));
-                hasher.finish_128()
-            }
+            Question::Content(ino) => disk.content(*ino).map_or(u128::MAX, |c| c.hash()),
             Question::Mode(ino) => disk.get(*ino).map_or(u128::MAX, |inode| inode.mode.into()),
             Question::Links(ino) => disk.links(*ino).into(),
         }

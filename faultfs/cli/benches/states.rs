@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faultfs::Profile;
-use faultfs::explore::{Crashes, Door, Plan, Progress, Replay, Settings, run};
+use faultfs::explore::{Bound, Crashes, Door, Plan, Progress, Replay, Settings, run};
 use faultfs::session::Session;
 use faultfs::trace::Marks;
 use faultfs::worker::{self, Launch};
@@ -98,6 +98,7 @@ fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Optio
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: 0,
+        bound: Bound::default(),
         progress: &mut |progress| {
             if matches!(progress, Progress::Checked | Progress::Known) {
                 // From the first answer on: the start of the process is paid once, not by state.

@@ -51,6 +51,19 @@ pub(crate) struct Torture {
     /// several times); an unknown one is answered with all there are.
     #[arg(long = "profile", value_name = "NAME")]
     pub(crate) profiles: Vec<Profile>,
+    /// Omissions or torn pages that a state has at most, where it fits the budget. Default: 2.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..=8))]
+    pub(crate) omissions: Option<u32>,
+    /// States drawn beyond, with any number of omissions and torn pages. Default: 500.
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<u64>,
+    /// What they are drawn with. Default: 0.
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<u64>,
+    /// States checked at most in each configuration under each profile, samples included.
+    #[arg(long, value_name = "STATES", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) budget: u64,
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,

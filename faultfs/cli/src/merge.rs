@@ -17,6 +17,7 @@ pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
         jobs.push(Job {
             target: Target::of_subject(&shards.trace().subject).map_err(Trouble::usage)?,
             profiles: shards.profiles().map_err(Trouble::usage)?,
+            bound: shards.bound(),
             work: Work::Merge(Arc::new(shards)),
             workers: args.jobs,
             real_files: false,

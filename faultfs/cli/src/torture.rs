@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faultfs::explore::{self, Crashes, Plan, Progress, Replay, Settings, Work};
+use faultfs::explore::{self, Bound, Crashes, Plan, Progress, Replay, Settings, Work};
 use faultfs::report::Report;
 use faultfs::session;
 use faultfs::trace::Marks;
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         target,
         profiles: profiles.clone(),
         work: work.clone(),
+        bound: bound(args),
         workers: args.jobs,
         real_files: args.real_files,
         prune: !args.no_pruning,
@@ -50,6 +51,7 @@ pub(crate) struct Job {
     pub(crate) target: Target,
     pub(crate) profiles: Vec<Profile>,
     pub(crate) work: Work,
+    pub(crate) bound: Bound,
     pub(crate) workers: Option<u16>,
     pub(crate) real_files: bool,
     pub(crate) prune: bool,
@@ -119,6 +121,15 @@ fn cut_short(runs: &[Run], planned: usize) -> String {
     format!("interrupted: {whole} of {planned} runs were finished, the others are not measured")
 }
 
+fn bound(args: &Torture) -> Bound {
+    let mut bound = Bound::default();
+    bound.omissions = args.omissions.unwrap_or(bound.omissions);
+    bound.samples = args.samples.unwrap_or(bound.samples);
+    bound.seed = args.seed.unwrap_or(bound.seed);
+    bound.budget = args.budget;
+    bound
+}
+
 fn code(runs: &[Run]) -> u8 {
     match runs {
         _ if runs.iter().all(Run::as_expected) => exit::OK,
@@ -159,6 +170,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: job.recovery_depth,
+        bound: job.bound,
         progress: &mut progress,
         interrupted: &session::interrupted,
     };

@@ -1,41 +1,279 @@
-//! The states that are looked at: at every crash point everything kept, everything unsynced lost, each
-//! single omission, and torn pages.
+//! The states with at most so many omissions or torn pages, level by level, and a few that lose more and
+//! that real machines leave.
+//!
+//! An omission is one micro-op that is lost, with all that stands on it; or one page of which only a part
+//! arrived, or in whose place stale bytes show. Whatever a state loses, it is counted by the omissions of
+//! which none stands on another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use super::build::{self, tears};
+use super::build::{self, kept_under, tears};
 use super::tape::{Choice, Older, Tape};
-use crate::model::{Model, Moment, Part};
+use crate::model::{Model, Moment, Part, Profile};
 use crate::op::{Ino, Op};
 
-/// What [`tapes`] covers, in words for the report.
-pub(crate) const BOUND: &str = "all states with at most one omission (a micro-op, an op or its tail, \
-     what one inode has unsynced, or everything unsynced); torn pages of writes and syncs in flight; \
-     schedules: 1";
+/// A part of the states of a crash point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Level {
+    /// Nothing is lost.
+    Kept,
+    /// Everything unsynced is lost.
+    Lost,
+    /// So many omissions, and no torn page.
+    Omitted(u32),
+    /// An op from one of its micro-ops on (a write in flight may have copied any prefix of its pages), or
+    /// all that one inode has unsynced.
+    Wide,
+    /// A torn page of the writes and syncs under way, which tear most.
+    TornNow,
+    /// So many omissions, at least one of them a torn page.
+    Torn(u32),
+    /// Any number of either, drawn by a seed.
+    Sampled,
+}
 
-/// The tapes of a moment, in the order in which they are tried.
-pub(crate) fn tapes(model: &Model, moment: &Moment) -> Vec<Tape> {
-    let mut out = vec![Tape::default()];
-    if moment.window.is_empty() {
-        return out;
-    }
-    let mut push = |choice| out.push(Tape(vec![choice]));
-    push(Choice::LoseAll);
-    for &id in &moment.window {
-        push(Choice::Lose(id));
-        if let Part::Page(patch) = &model.micros.all[id as usize].part
-            && model.profile.stale_bytes
-            && patch.exposed_by.is_some()
-        {
-            push(Choice::Stale(id));
+/// The levels up to `omissions` omissions, the most telling first.
+pub(crate) fn levels(profile: &Profile, omissions: u32) -> Vec<Level> {
+    let mut levels = vec![Level::Kept, Level::Lost];
+    for count in 1..=omissions {
+        levels.push(Level::Omitted(count));
+        if count == 1 {
+            levels.push(Level::Wide);
+        }
+        if profile.torn_pages {
+            levels.extend((count == 1).then_some(Level::TornNow));
+            levels.push(Level::Torn(count));
         }
     }
-    ops(model, moment).into_iter().for_each(&mut push);
-    inodes(model, moment).into_iter().map(Choice::LoseInode).for_each(&mut push);
-    if model.profile.torn_pages {
-        torn(model, moment).into_iter().for_each(&mut push);
+    levels
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |count: u32, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        match self {
+            Level::Kept => f.write_str("nothing lost"),
+            Level::Lost => f.write_str("everything unsynced lost"),
+            Level::Omitted(count) => f.write_str(&of(*count, "omission")),
+            Level::Wide => f.write_str("an op's tail or all of one inode lost"),
+            Level::TornNow => f.write_str("1 torn page of what was under way"),
+            Level::Torn(count) => f.write_str(&of(*count, "omission or torn page")),
+            Level::Sampled => f.write_str("sampled"),
+        }
     }
-    out
+}
+
+/// Calls `visit` with the tapes of a level at a crash point, until it breaks.
+pub(crate) fn visit(
+    model: &Model,
+    moment: &Moment,
+    level: Level,
+    visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut each =
+        |choices: Vec<Choice>| choices.into_iter().try_for_each(|choice| visit(Tape(vec![choice])));
+    match level {
+        Level::Kept => visit(Tape::default()),
+        _ if moment.window.is_empty() => ControlFlow::Continue(()),
+        Level::Lost => each(vec![Choice::LoseAll]),
+        Level::Wide => {
+            let inodes = inodes(model, moment).into_iter().map(Choice::LoseInode);
+            each(ops(model, moment).into_iter().chain(inodes).collect())
+        }
+        Level::TornNow => each(torn(model, moment)),
+        Level::Omitted(count) => Omissions::new(model, moment, count, false).visit(visit),
+        Level::Torn(count) => Omissions::new(model, moment, count, true).visit(visit),
+        Level::Sampled => ControlFlow::Continue(()),
+    }
+}
+
+/// The tapes with exactly `count` omissions: with `torn`, those with a torn page among them, else those
+/// without.
+struct Omissions<'a> {
+    model: &'a Model,
+    moment: &'a Moment,
+    count: usize,
+    torn: bool,
+    /// What each micro-op of the window takes with it.
+    closures: Vec<(u32, Rc<BTreeSet<u32>>)>,
+    /// What may become of a page where nothing else of its file is lost.
+    spoilt: BTreeMap<u32, Vec<Choice>>,
+}
+
+impl<'a> Omissions<'a> {
+    fn new(model: &'a Model, moment: &'a Moment, count: u32, torn: bool) -> Self {
+        let closures = moment.window.iter().filter_map(|&id| {
+            let lost = moment.closed_upward(model, [id]);
+            is_first(model, id, &lost).then(|| (id, Rc::new(lost)))
+        });
+        let closures = closures.collect();
+        Omissions { model, moment, count: count as usize, torn, closures, spoilt: BTreeMap::new() }
+    }
+
+    fn visit(&mut self, visit: &mut dyn FnMut(Tape) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.deepen(&mut Vec::new(), &BTreeSet::new(), 0, visit)
+    }
+
+    /// Loses one more, of those from `from` on that `lost` does not hold and that take none of `chosen`.
+    fn deepen(
+        &mut self,
+        chosen: &mut Vec<u32>,
+        lost: &BTreeSet<u32>,
+        from: usize,
+        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for index in from..self.closures.len() {
+            let (id, closure) = self.closures[index].clone();
+            if lost.contains(&id) || chosen.iter().any(|other| closure.contains(other)) {
+                continue;
+            }
+            let lost: BTreeSet<u32> = lost.union(&closure).copied().collect();
+            chosen.push(id);
+            self.tapes(chosen, &lost, visit)?;
+            if chosen.len() < self.count {
+                self.deepen(chosen, &lost, index + 1, visit)?;
+            }
+            chosen.pop();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The tapes that lose just `lost`, of which `chosen` stand on none of it.
+    fn tapes(
+        &mut self,
+        chosen: &[u32],
+        lost: &BTreeSet<u32>,
+        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut options: Vec<Vec<Choice>> = Vec::new();
+        for &id in chosen {
+            let mut of = vec![Choice::Lose(id)];
+            of.extend(self.stale(id, lost));
+            if self.torn {
+                of.extend(self.torn_in(id, lost));
+            }
+            options.push(of);
+        }
+        if chosen.len() == self.count {
+            return self.product(&options, &mut Vec::new(), visit);
+        }
+        // Stale bytes in place of what went with the chosen are omissions of their own.
+        let more = lost.iter().filter(|id| !chosen.contains(id));
+        let more: Vec<Choice> = more.filter_map(|&id| self.stale(id, lost)).collect();
+        self.with_more(&mut options, &more, visit)
+    }
+
+    fn with_more(
+        &self,
+        options: &mut Vec<Vec<Choice>>,
+        more: &[Choice],
+        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if options.len() == self.count {
+            return self.product(options, &mut Vec::new(), visit);
+        }
+        for (index, choice) in more.iter().enumerate() {
+            options.push(vec![*choice]);
+            self.with_more(options, &more[index + 1..], visit)?;
+            options.pop();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn product(
+        &self,
+        options: &[Vec<Choice>],
+        tape: &mut Vec<Choice>,
+        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(of) = options.get(tape.len()) else {
+            let torn = tape.iter().any(|choice| matches!(choice, Choice::Torn { .. }));
+            let counts = torn == self.torn;
+            return if counts { visit(Tape(tape.clone())) } else { ControlFlow::Continue(()) };
+        };
+        for choice in of {
+            tape.push(*choice);
+            self.product(options, tape, visit)?;
+            tape.pop();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn stale(&self, id: u32, lost: &BTreeSet<u32>) -> Option<Choice> {
+        may_be_stale(self.model, lost, id).then_some(Choice::Stale(id))
+    }
+
+    /// The torn pages in place of the lost change `id`.
+    fn torn_in(&mut self, id: u32, lost: &BTreeSet<u32>) -> Vec<Choice> {
+        let (model, moment) = (self.model, self.moment);
+        let own =
+            self.closures.iter().find(|(other, _)| *other == id).map(|(_, lost)| lost.clone());
+        let own = own.expect("a chosen micro-op has a closure");
+        let file = |id: &u32| model.micros.all[*id as usize].part.file();
+        if model.profile.total_order || lost.difference(&own).any(|other| file(other) == file(&id))
+        {
+            return torn_pages(model, moment, lost, id);
+        }
+        let alone = || torn_pages(model, moment, &own, id);
+        self.spoilt.entry(id).or_insert_with(alone).clone()
+    }
+}
+
+/// True where nothing on which a lost micro-op stands is lost.
+pub(crate) fn is_first(model: &Model, id: u32, lost: &BTreeSet<u32>) -> bool {
+    !model.order.needs[id as usize].iter().any(|need| lost.contains(need))
+}
+
+/// True where the size step that exposes the page of a lost write was kept, and the profile lets the
+/// device's old bytes show.
+pub(crate) fn may_be_stale(model: &Model, lost: &BTreeSet<u32>, id: u32) -> bool {
+    let Part::Page(patch) = &model.micros.all[id as usize].part else { return false };
+    model.profile.stale_bytes && patch.exposed_by.is_some_and(|step| !lost.contains(&step))
+}
+
+/// The torn pages that may stand in place of the lost change `id`, on which no other lost one needs to
+/// be put first.
+pub(crate) fn torn_pages(
+    model: &Model,
+    moment: &Moment,
+    lost: &BTreeSet<u32>,
+    id: u32,
+) -> Vec<Choice> {
+    let Part::Page(patch) = &model.micros.all[id as usize].part else { return Vec::new() };
+    if !model.profile.torn_pages {
+        return Vec::new();
+    }
+    // The page is as it was kept, or was never written; the write-back of any later version of it was cut
+    // short, up to where its file was cut.
+    let is_page = |id: &u32| matches!(model.micros.all[*id as usize].part, Part::Page(_));
+    let older = kept_under(model, moment, lost, id);
+    let versions = moment.versions(model, (patch.ino, patch.page));
+    let newer = versions.skip_while(|v| *v < id).take_while(|v| is_page(v));
+    let newer = newer.filter(|v| lost.contains(v));
+    let pairs = newer.flat_map(|newer| [(newer, older), (newer, Older::Stale)]);
+    let pairs = pairs.filter(|&(newer, older)| fits(model, moment, lost, id, newer, older));
+    pairs.flat_map(|(newer, older)| mixes(model, moment, newer, older)).collect()
+}
+
+/// True where a torn page loses `id` and nothing but what is lost, and may look so beside it.
+fn fits(
+    model: &Model,
+    moment: &Moment,
+    lost: &BTreeSet<u32>,
+    id: u32,
+    newer: u32,
+    older: Older,
+) -> bool {
+    let sectors = 0;
+    let own = build::lost(model, moment, &Tape(vec![Choice::Torn { newer, older, sectors }]));
+    own.is_some_and(|own| own.contains(&id) && own.is_subset(lost))
+        && build::torn(model, moment, lost, newer, older, sectors).is_some()
 }
 
 /// Ops with several micro-ops in the window, whole and from each of their micro-ops on: a write in

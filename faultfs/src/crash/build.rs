@@ -1,6 +1,6 @@
 //! From a crash point and a tape to the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twox_hash::XxHash3_128;
 
@@ -14,43 +14,82 @@ type PageBytes = [u8; PAGE as usize];
 /// The disk that `tape` describes, or `None` where the model does not allow it at this moment: the tape
 /// belongs to another run.
 pub(crate) fn build(model: &Model, moment: &Moment, tape: &Tape) -> Option<Disk> {
-    let lost = lost(model, moment, tape)?;
-    let mut disk = without(model, moment, &lost);
-    for choice in &tape.0 {
-        match choice {
-            Choice::Stale(id) => stale(model, &mut disk, *id, &lost)?,
-            Choice::Torn { newer, older, sectors } => {
-                let Part::Page(patch) = &model.micros.all.get(*newer as usize)?.part else {
-                    return None;
-                };
-                let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
-                let content = disk.content_mut(patch.ino)?;
-                let mut bytes = content.page(patch.page);
-                copy_sectors(&image, &mut bytes, patch.versions());
-                content.put_page(patch.page, bytes);
-            }
-            _ => {}
-        }
-    }
-    // Data past a size that was lost is not there either.
-    let files = lost.iter().filter_map(|id| model.micros.all[*id as usize].part.file());
-    for ino in files.collect::<BTreeSet<Ino>>() {
-        disk.content_mut(ino)?.clip();
-    }
+    let mut disk = moment.kept.clone();
+    Change::of(model, moment, tape)?.carry_out(&mut disk);
     Some(disk)
 }
 
-/// The disk with all but the lost micro-ops: the disk with everything, and what the lost ones changed put
-/// back. The work grows with what is lost, not with what is kept, of which there is mostly more.
-fn without(model: &Model, moment: &Moment, lost: &BTreeSet<u32>) -> Disk {
-    let part = |id: &u32| &model.micros.all[*id as usize].part;
-    let mut disk = moment.kept.clone();
-    let touched = Touched::by(lost.iter().map(part));
-    touched.put_back(&mut disk, &moment.durable);
-    for part in moment.window.iter().filter(|id| !lost.contains(id)).map(part) {
-        touched.redo(part, &mut disk);
+/// What a tape makes different from the disk on which nothing was lost. Its size and the work to find it
+/// grow with what is lost, not with what is kept, of which there is mostly more.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Change {
+    /// Files with other data or another size.
+    pub(crate) files: BTreeMap<Ino, Content>,
+    pub(crate) modes: BTreeMap<Ino, u32>,
+    /// What stands in slots.
+    pub(crate) slots: BTreeMap<Slot, Option<Ino>>,
+}
+
+impl Change {
+    /// `None` where the model does not allow the tape at this moment.
+    pub(crate) fn of(model: &Model, moment: &Moment, tape: &Tape) -> Option<Change> {
+        let lost = lost(model, moment, tape)?;
+        let mut change = Change::without(model, moment, &lost);
+        for choice in &tape.0 {
+            match choice {
+                Choice::Stale(id) => change.stale(model, *id, &lost)?,
+                Choice::Torn { newer, older, sectors } => {
+                    let Part::Page(patch) = &model.micros.all.get(*newer as usize)?.part else {
+                        return None;
+                    };
+                    let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
+                    let content = change.files.get_mut(&patch.ino)?;
+                    let mut bytes = content.page(patch.page);
+                    copy_sectors(&image, &mut bytes, patch.versions());
+                    content.put_page(patch.page, bytes);
+                }
+                _ => {}
+            }
+        }
+        // Data past a size that was lost is not there either.
+        change.files.values_mut().for_each(Content::clip);
+        Some(change)
     }
-    disk
+
+    /// All but the lost micro-ops: what these changed is put back, and what is kept of it done again.
+    fn without(model: &Model, moment: &Moment, lost: &BTreeSet<u32>) -> Change {
+        let part = |id: &u32| &model.micros.all[*id as usize].part;
+        let touched = Touched::by(lost.iter().map(part));
+        let mut change = touched.put_back(moment);
+        for part in moment.window.iter().filter(|id| !lost.contains(id)).map(part) {
+            touched.redo(part, &mut change);
+        }
+        change
+    }
+
+    /// Stale bytes in place of a page whose size step was kept and whose data was not.
+    fn stale(&mut self, model: &Model, id: u32, lost: &BTreeSet<u32>) -> Option<()> {
+        let Part::Page(patch) = &model.micros.all[id as usize].part else { return None };
+        let exposed = patch.exposed_by.is_some_and(|step| !lost.contains(&step));
+        if !model.profile.stale_bytes || !exposed {
+            return None;
+        }
+        let content = self.files.get_mut(&patch.ino)?;
+        let mut bytes = content.page(patch.page);
+        copy_sectors(&stale_bytes(patch.ino, patch.page), &mut bytes, patch.versions());
+        content.put_page(patch.page, bytes);
+        Some(())
+    }
+
+    fn carry_out(self, disk: &mut Disk) {
+        for (ino, content) in self.files {
+            *disk.content_mut(ino).expect("a changed file is on every disk of the run") = content;
+        }
+        for (ino, mode) in self.modes {
+            disk.inode_mut(ino).into_iter().for_each(|inode| inode.mode = mode);
+        }
+        self.slots.iter().for_each(|(slot, ino)| disk.set_slot(slot, *ino));
+    }
 }
 
 /// What some micro-ops changed.
@@ -81,37 +120,54 @@ impl<'a> Touched<'a> {
         touched
     }
 
-    /// Makes all that was touched as it is on `from`.
-    fn put_back(&self, disk: &mut Disk, from: &Disk) {
+    /// Makes all that was touched as it is durable.
+    fn put_back(&self, moment: &Moment) -> Change {
         let both = "a changed file is on every disk of the run";
+        let durable = |ino: Ino| moment.durable.content(ino).expect(both);
+        let mut change = Change::default();
         for &ino in &self.cut {
-            *disk.content_mut(ino).expect(both) = from.content(ino).expect(both).clone();
+            change.files.insert(ino, durable(ino).clone());
+        }
+        let files = self.pages.iter().map(|(ino, _)| *ino).chain(self.sizes.iter().copied());
+        for ino in files {
+            let kept = || moment.kept.content(ino).expect(both).clone();
+            change.files.entry(ino).or_insert_with(kept);
         }
         for &(ino, page) in self.pages.iter().filter(|(ino, _)| !self.cut.contains(ino)) {
-            disk.content_mut(ino).expect(both).copy_page(page, from.content(ino).expect(both));
+            change.files.get_mut(&ino).expect("put there").copy_page(page, durable(ino));
         }
         for &ino in &self.sizes {
-            let len = from.content(ino).expect(both).len();
-            disk.content_mut(ino).expect(both).set_len_only(len);
+            change.files.get_mut(&ino).expect("put there").set_len_only(durable(ino).len());
         }
         for &ino in &self.modes {
-            let mode = from.get(ino).map(|inode| inode.mode);
-            disk.inode_mut(ino).zip(mode).into_iter().for_each(|(inode, mode)| inode.mode = mode);
+            change.modes.extend(moment.durable.get(ino).map(|inode| (ino, inode.mode)));
         }
-        self.slots.iter().for_each(|slot| disk.set_slot(slot, from.lookup(slot)));
+        for &slot in &self.slots {
+            change.slots.insert(slot.clone(), moment.durable.lookup(slot));
+        }
+        change
     }
 
     /// Applies what a micro-op does to what was touched.
-    fn redo(&self, part: &Part, disk: &mut Disk) {
+    fn redo(&self, part: &Part, change: &mut Change) {
         match part {
             Part::Page(patch) => {
                 if self.cut.contains(&patch.ino) || self.pages.contains(&(patch.ino, patch.page)) {
-                    part.apply(disk);
+                    let content = change.files.get_mut(&patch.ino).expect("touched");
+                    let mut bytes = content.page(patch.page);
+                    patch.apply(&mut bytes);
+                    content.put_page(patch.page, bytes);
                 }
             }
-            Part::Len { ino, .. } if self.cut.contains(ino) => part.apply(disk),
             Part::Len { ino, len, cut } => {
-                let content = disk.content_mut(*ino).expect("a sized inode is a file");
+                let Some(content) = change.files.get_mut(ino) else { return };
+                if self.cut.contains(ino) {
+                    if *cut {
+                        content.cut(len.next_multiple_of(PAGE));
+                    }
+                    content.set_len_only(*len);
+                    return;
+                }
                 if self.sizes.contains(ino) {
                     content.set_len_only(*len);
                 }
@@ -120,11 +176,13 @@ impl<'a> Touched<'a> {
                     content.copy_page(*page, &Content::default());
                 }
             }
-            Part::Mode { ino, .. } if self.modes.contains(ino) => part.apply(disk),
+            Part::Mode { ino, mode } if self.modes.contains(ino) => {
+                change.modes.insert(*ino, *mode);
+            }
             Part::Mode { .. } => {}
             Part::Slots(changes) => {
                 let ours = changes.iter().filter(|(slot, _)| self.slots.contains(slot));
-                ours.for_each(|(slot, ino)| disk.set_slot(slot, *ino));
+                change.slots.extend(ours.map(|(slot, ino)| (slot.clone(), *ino)));
             }
         }
     }
@@ -138,6 +196,9 @@ pub(crate) fn lost(model: &Model, moment: &Moment, tape: &Tape) -> Option<BTreeS
         match *choice {
             Choice::LoseAll => ids.extend(&moment.window),
             Choice::Lose(id) | Choice::Stale(id) => ids.push(id),
+            Choice::LoseRange { from, to } => {
+                ids.extend(moment.window.iter().filter(|id| (from..=to).contains(id)));
+            }
             Choice::Torn { newer, older, .. } => ids.extend(chain(model, moment, newer, older)?),
             Choice::LoseOp { op, from } => {
                 let range = model.micros.of_op.get(op)?;
@@ -168,20 +229,6 @@ fn page_of(model: &Model, id: u32) -> Option<(Ino, u64)> {
         Part::Page(patch) => Some((patch.ino, patch.page)),
         _ => None,
     }
-}
-
-/// Stale bytes in place of a page whose size step was kept and whose data was not.
-fn stale(model: &Model, disk: &mut Disk, id: u32, lost: &BTreeSet<u32>) -> Option<()> {
-    let Part::Page(patch) = &model.micros.all[id as usize].part else { return None };
-    let exposed = patch.exposed_by.is_some_and(|step| !lost.contains(&step));
-    if !model.profile.stale_bytes || !exposed {
-        return None;
-    }
-    let content = disk.content_mut(patch.ino)?;
-    let mut bytes = content.page(patch.page);
-    copy_sectors(&stale_bytes(patch.ino, patch.page), &mut bytes, patch.versions());
-    content.put_page(patch.page, bytes);
-    Some(())
 }
 
 fn copy_sectors(from: &PageBytes, to: &mut PageBytes, sectors: u8) {

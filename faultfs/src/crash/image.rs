@@ -1,16 +1,17 @@
 //! One disk after a power cut that comes now, while the engine goes on: for stress tests that exist
 //! already.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::bounded::mixes;
-use super::build::{build, kept_under};
+use fastrand::Rng;
+
+use super::build::build;
+use super::sample;
 use super::tape::{Choice, Tape, Token};
 use crate::disk::Disk;
 use crate::explore::trace_id;
 use crate::fs::FaultFs;
-use crate::model::{Model, Moment, Part, Profile};
+use crate::model::{Model, Profile};
 use crate::trace::{Marks, Trace};
 
 /// What a power cut does to the changes that no sync has covered.
@@ -56,7 +57,7 @@ impl CrashImage {
             Loss::Nothing => Tape::default(),
             Loss::Everything if moment.window.is_empty() => Tape::default(),
             Loss::Everything => Tape(vec![Choice::LoseAll]),
-            Loss::Seeded(seed) => seeded(&model, moment, seed),
+            Loss::Seeded(seed) => sample::draw(&model, moment, &mut Rng::with_seed(seed)),
         };
         let disk = build(&model, moment, &tape).expect("a tape of this moment is legal");
         let (stamp, marks) = (moment.stamp, moment.marks.clone());
@@ -74,38 +75,6 @@ pub(crate) fn uncrashed(trace: Arc<Trace>) -> Vec<(Marks, Disk)> {
     while let Some(moment) = moments.next() {
         let disk = build(&model, moment, &Tape::default()).expect("nothing lost is legal");
         out.push((moment.marks.clone(), disk));
-    }
-    out
-}
-
-/// A tape that `seed` chooses. How much is lost differs from seed to seed, so that nearly whole and
-/// nearly empty disks are as likely as those in between.
-fn seeded(model: &Model, moment: &Moment, seed: u64) -> Tape {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let eighths = *random.choice(&[0, 1, 4, 7, 8]).expect("there are some");
-    let chosen = moment.window.iter().copied().filter(|_| random.u8(0..8) < eighths);
-    let chosen: Vec<u32> = chosen.collect();
-    let lost = moment.closed_upward(model, chosen);
-    let first = |id: &&u32| !model.order.needs[**id as usize].iter().any(|n| lost.contains(n));
-    let mut tape = Tape::default();
-    for &id in lost.iter().filter(first) {
-        let spoilt = spoilt(model, moment, id, &lost);
-        let spoilt = random.bool().then(|| random.choice(&spoilt).copied()).flatten();
-        tape.0.push(spoilt.unwrap_or(Choice::Lose(id)));
-    }
-    tape
-}
-
-/// What may become of the page of a lost change, other than that it stays as it was.
-fn spoilt(model: &Model, moment: &Moment, id: u32, lost: &BTreeSet<u32>) -> Vec<Choice> {
-    let Part::Page(patch) = &model.micros.all[id as usize].part else { return Vec::new() };
-    let mut out = Vec::new();
-    let exposed = patch.exposed_by.is_some_and(|step| !lost.contains(&step));
-    if model.profile.stale_bytes && exposed {
-        out.push(Choice::Stale(id));
-    }
-    if model.profile.torn_pages {
-        out.extend(mixes(model, moment, id, kept_under(model, moment, lost, id)));
     }
     out
 }

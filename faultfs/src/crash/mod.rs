@@ -1,9 +1,11 @@
 //! The disks that a crash may leave: which are looked at, how each is named, how it is built.
 
+mod bound;
 mod bounded;
 mod build;
 #[cfg(test)]
 mod complete;
+mod id;
 mod image;
 #[cfg(test)]
 mod litmus;
@@ -11,12 +13,16 @@ mod litmus;
 mod proof;
 #[cfg(test)]
 mod reference;
+mod sample;
 mod states;
 mod tape;
+#[cfg(test)]
+mod within;
 
-pub(crate) use bounded::BOUND;
+pub use bound::Bound;
+pub(crate) use bounded::Level;
 pub(crate) use image::uncrashed;
 pub use image::{CrashImage, Loss};
-pub(crate) use states::{Builder, Listing, State};
+pub(crate) use states::{Builder, Covered, Listing, State};
 pub use tape::Token;
 pub(crate) use tape::{Choice, Tape};

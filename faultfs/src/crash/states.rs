@@ -4,16 +4,21 @@
 //! contents, modes; and they are the same state only under the same marks, for the same bytes with more
 //! acknowledged are a stricter question.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::{ControlFlow, Range};
 
-use super::bounded;
-use super::build::{build, lost};
+use fastrand::Rng;
+
+use super::bound::Bound;
+use super::bounded::{self, Level};
+use super::build::{Change, build, lost};
+use super::id::Ids;
+use super::sample;
 use super::tape::Tape;
 use crate::disk::Disk;
 use crate::model::{Model, Moment, Moments};
 use crate::op::Ino;
-use crate::trace::{Marks, Stamp};
+use crate::trace::{Mark, Marks, Stamp};
 
 /// A disk that a crash may leave, by what leads to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,83 +27,239 @@ pub(crate) struct State {
     pub(crate) tape: Tape,
 }
 
-/// The distinct states of a model, and what it took to find them.
+/// The distinct states of a model within a bound, and what it took to find them.
+///
+/// Memory grows with the states that are listed, some 150 bytes each, and with what was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Listing {
-    /// Crash points: every start and end of an op, and every mark.
+    /// Crash points: every start and end of an op, and every mark, or those that were asked for.
     pub(crate) crash_points: u64,
     /// States before equal ones were joined.
     pub(crate) states: u64,
-    /// One of each, in the order of crash points.
+    /// One of each, level by level; within one in the order in which they are to be checked.
     pub(crate) distinct: Vec<State>,
+    /// What was listed of each level.
+    pub(crate) levels: Vec<Covered>,
+    /// Where each state stands, by its disk's hash and its marks.
+    known: HashMap<Key, u32>,
+}
+
+/// A state as it is told apart: the hash of the disk, and how many ids the marks hold. They only grow
+/// along a run, so that of two points with as many the marks are the same.
+type Key = (u128, u32);
+
+/// What was listed of a level.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Covered {
+    pub(crate) level: Level,
+    /// Crash points at which the level is complete.
+    pub(crate) points: u64,
+    /// Crash points at which disks differ from those of the one before.
+    pub(crate) of_points: u64,
+    /// Its states, as places in the list: those that no level before it has.
+    pub(crate) states: Range<usize>,
 }
 
 impl Listing {
-    /// Lists the states of `model`; `go_on` is asked at every crash point and may end it early. Crash
-    /// points are all moments, or only those whose stamps are `places`.
+    /// Lists the states of `model` up to `bound`, the most telling first; `go_on` is asked at every crash
+    /// point and may end it early. Crash points are all moments, or only those whose stamps are `places`.
     pub(crate) fn of(
         model: &Model,
         places: Option<&BTreeSet<Stamp>>,
-        mut go_on: impl FnMut() -> bool,
+        bound: &Bound,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> Listing {
-        let mut listing = Listing { crash_points: 0, states: 0, distinct: Vec::new() };
-        let mut known = Known::default();
-        let mut moments = model.moments();
-        let has = |stamp: Stamp| places.is_none_or(|places| places.contains(&stamp));
-        if places.is_some() && has(moments.now().stamp) {
-            listing.add(model, moments.now(), &mut known);
+        let listing = Listing {
+            crash_points: 0,
+            states: 0,
+            distinct: Vec::new(),
+            levels: Vec::new(),
+            known: HashMap::new(),
+        };
+        let mut lister = Lister { model, points: Vec::new(), listing, keys: Vec::new(), go_on };
+        lister.find_points(places);
+        let room =
+            usize::try_from(bound.budget.saturating_sub(bound.samples)).unwrap_or(usize::MAX);
+        for level in bounded::levels(&model.profile, bound.omissions) {
+            let covered = lister.level(level, room);
+            lister.listing.levels.push(covered);
+        }
+        let samples = bound.samples.min(bound.budget);
+        lister.samples(usize::try_from(samples).unwrap_or(usize::MAX), bound.seed);
+        lister.listing
+    }
+}
+
+/// A crash point at which there is something to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Point {
+    stamp: Stamp,
+    /// When it has its turn where not all crash points fit: see [`turn`].
+    turn: u8,
+}
+
+/// The turns of crash points.
+const TURNS: u8 = 9;
+
+/// First what follows an acknowledgement, then syncs, then the rest; of each first every fourth, so that
+/// what is covered spreads over the run.
+fn turn(acked: bool, sync: bool, index: usize) -> u8 {
+    let class = if acked { 0 } else { 2 - u8::from(sync) };
+    let spread = match index % 4 {
+        0 => 0,
+        2 => 1,
+        _ => 2,
+    };
+    3 * class + spread
+}
+
+struct Lister<'a> {
+    model: &'a Model,
+    points: Vec<Point>,
+    listing: Listing,
+    /// The keys of the states in the list.
+    keys: Vec<Key>,
+    go_on: &'a mut dyn FnMut() -> bool,
+}
+
+impl Lister<'_> {
+    fn find_points(&mut self, places: Option<&BTreeSet<Stamp>>) {
+        let trace = &self.model.trace;
+        let acked = trace.marks.iter().filter(|(_, mark)| matches!(mark, Mark::Ack(_)));
+        let acked: BTreeSet<Stamp> = acked.map(|(stamp, _)| *stamp).collect();
+        let syncs = trace.ops.iter().filter(|record| record.op.is_sync());
+        let syncs: BTreeSet<Stamp> =
+            syncs.flat_map(|record| std::iter::once(record.start).chain(record.end)).collect();
+        let mut add = |stamp: Stamp, is_new: bool| {
+            let counts = places.is_none_or(|places| places.contains(&stamp));
+            self.listing.crash_points += u64::from(counts);
+            // A moment that was asked for is looked at, also where the one before it allowed the same.
+            if counts && (is_new || places.is_some()) {
+                let index = self.points.len();
+                let turn = turn(acked.contains(&stamp), syncs.contains(&stamp), index);
+                self.points.push(Point { stamp, turn });
+            }
+        };
+        let mut moments = self.model.moments();
+        if places.is_some() {
+            add(moments.now().stamp, true);
         }
         while let Some(moment) = moments.next() {
-            if !has(moment.stamp) {
-                continue;
-            }
-            listing.crash_points += 1;
-            // A moment that was asked for is looked at, also where the one before it allowed the same.
-            if (moment.is_new || places.is_some()) && go_on() {
-                listing.add(model, moment, &mut known);
-            }
+            add(moment.stamp, moment.is_new);
         }
-        listing.distinct.sort_by_cached_key(|state| (state.stamp, state.text_order()));
-        listing
     }
 
-    fn add(&mut self, model: &Model, moment: &Moment, known: &mut Known) {
-        let next = known.marks.len() as u32;
-        let marks = *known.marks.entry(moment.marks.clone()).or_insert(next);
-        for tape in bounded::tapes(model, moment) {
-            let Some(disk) = build(model, moment, &tape) else { continue };
-            self.states += 1;
-            let state = State { stamp: moment.stamp, tape };
-            match known.states.entry((disk.digest(), marks)) {
-                Entry::Vacant(entry) => {
-                    entry.insert(self.distinct.len());
-                    self.distinct.push(state);
+    /// Lists a level: all of it where it fits into `room` states, else whole crash points in the order of
+    /// their turns, up to the first that does not fit.
+    fn level(&mut self, level: Level, room: usize) -> Covered {
+        let first = self.listing.distinct.len();
+        let all = self.points.clone();
+        let (mut points, fits) = self.pass(level, room, &all);
+        if !fits {
+            self.forget(first, self.listing.states);
+            points = 0;
+            for turn in 0..TURNS {
+                let of_turn: Vec<Point> = all.iter().filter(|p| p.turn == turn).copied().collect();
+                let (more, fits) = self.pass(level, room, &of_turn);
+                points += more;
+                if !fits {
+                    break;
                 }
-                Entry::Occupied(entry) => {
-                    let best = &mut self.distinct[*entry.get()];
-                    if state.text_order() < best.text_order() {
-                        *best = state;
-                    }
+            }
+        }
+        let (of_points, states) = (all.len() as u64, first..self.listing.distinct.len());
+        Covered { level, points, of_points, states }
+    }
+
+    /// Lists a level at these crash points, in order; how many were done, and whether all of them fit.
+    fn pass(&mut self, level: Level, room: usize, points: &[Point]) -> (u64, bool) {
+        let model = self.model;
+        let (mut moments, mut ids) = (model.moments(), Ids::new(model));
+        for (done, point) in (0..).zip(points) {
+            if !(self.go_on)() {
+                return (done, false);
+            }
+            let moment = moments.seek(point.stamp).expect("a crash point of this run");
+            ids.follow(moment);
+            let (first, states) = (self.listing.distinct.len(), self.listing.states);
+            let whole = bounded::visit(model, moment, level, &mut |tape| {
+                self.add(&ids, moment, tape);
+                match self.listing.distinct.len() > room {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
                 }
+            });
+            if whole.is_break() {
+                self.forget(first, states);
+                return (done, false);
+            }
+        }
+        (points.len() as u64, true)
+    }
+
+    /// Adds a state, unless it is known.
+    fn add(&mut self, ids: &Ids<'_>, moment: &Moment, tape: Tape) {
+        let Some(change) = Change::of(self.model, moment, &tape) else { return };
+        self.listing.states += 1;
+        let key = (ids.of(moment, &change), marks_of(moment));
+        let place = u32::try_from(self.listing.distinct.len()).expect("fewer than 2^32 states");
+        if let std::collections::hash_map::Entry::Vacant(entry) = self.listing.known.entry(key) {
+            entry.insert(place);
+            self.keys.push(key);
+            self.listing.distinct.push(State { stamp: moment.stamp, tape });
+        }
+    }
+
+    /// Forgets all states from this one on.
+    fn forget(&mut self, first: usize, states: u64) {
+        for key in self.keys.drain(first..) {
+            self.listing.known.remove(&key);
+        }
+        self.listing.distinct.truncate(first);
+        self.listing.states = states;
+    }
+
+    /// Draws states until `count` new ones are found, or few new ones are left to be found.
+    fn samples(&mut self, count: usize, seed: u64) {
+        let first = self.listing.distinct.len();
+        let mut random = Rng::with_seed(seed);
+        while self.listing.distinct.len() < first + count && !self.points.is_empty() {
+            let missing = first + count - self.listing.distinct.len();
+            let before = self.listing.distinct.len();
+            let mut draws: Vec<(usize, u64)> = Vec::new();
+            draws
+                .extend((0..missing).map(|_| (random.usize(0..self.points.len()), random.u64(..))));
+            draws.sort_unstable();
+            self.draw(&draws);
+            let found = self.listing.distinct.len() - before;
+            if found * 4 < missing || !(self.go_on)() {
+                break;
+            }
+        }
+        let states = first..self.listing.distinct.len();
+        let of_points = self.points.len() as u64;
+        self.listing.levels.push(Covered { level: Level::Sampled, points: 0, of_points, states });
+    }
+
+    /// One state for each pair of a crash point and a seed; the points ascend.
+    fn draw(&mut self, draws: &[(usize, u64)]) {
+        let model = self.model;
+        let (mut moments, mut ids) = (model.moments(), Ids::new(model));
+        for (point, seed) in draws {
+            let moment = moments.seek(self.points[*point].stamp).expect("a crash point");
+            ids.follow(moment);
+            if !moment.window.is_empty() {
+                let tape = sample::draw(model, moment, &mut Rng::with_seed(*seed));
+                self.add(&ids, moment, tape);
             }
         }
     }
 }
 
-/// What has been listed.
-#[derive(Default)]
-struct Known {
-    /// The place in the list, by the disk's hash and the number of the marks.
-    states: HashMap<(u128, u32), usize>,
-    marks: HashMap<Marks, u32>,
-}
-
-impl State {
-    /// Of equal states the one with the shortest, then the first text in byte order is reported.
-    fn text_order(&self) -> (usize, String) {
-        let text = format!("{}-{}", self.stamp, self.tape);
-        (text.len(), text)
-    }
+/// What tells the marks of two points of one run apart.
+fn marks_of(moment: &Moment) -> u32 {
+    let Marks { issued, acked, failed } = &moment.marks;
+    (issued.len() + acked.len() + failed.len()) as u32
 }
 
 /// Builds states of a model one after the other; cheap where their crash points ascend.

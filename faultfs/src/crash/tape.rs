@@ -27,6 +27,8 @@ pub(crate) enum Choice {
     LoseAll,
     /// One micro-op is lost.
     Lose(u32),
+    /// The unsynced micro-ops between these two, and both, are lost.
+    LoseRange { from: u32, to: u32 },
     /// An op is lost from its n-th micro-op on.
     LoseOp { op: usize, from: u32 },
     /// Everything unsynced of one file: data, size and mode; or all unsynced entries of a directory.
@@ -112,6 +114,7 @@ impl fmt::Display for Choice {
         match self {
             Choice::LoseAll => f.write_str("n"),
             Choice::Lose(id) => write!(f, "m{id}"),
+            Choice::LoseRange { from, to } => write!(f, "m{from}.{to}"),
             Choice::LoseOp { op, from: 0 } => write!(f, "w{op}"),
             Choice::LoseOp { op, from } => write!(f, "w{op}.{from}"),
             Choice::LoseInode(ino) => write!(f, "i{}", ino.0),
@@ -135,6 +138,7 @@ impl FromStr for Choice {
         match (word, &parts[..]) {
             ("n", [""]) => Ok(Choice::LoseAll),
             ("m", [id]) => Ok(Choice::Lose(number(id)?)),
+            ("m", [from, to]) => Ok(Choice::LoseRange { from: number(from)?, to: number(to)? }),
             ("g", [id]) => Ok(Choice::Stale(number(id)?)),
             ("i", [ino]) => Ok(Choice::LoseInode(Ino(number(ino)?))),
             ("w", [op]) => Ok(Choice::LoseOp { op: number(op)? as usize, from: 0 }),
@@ -187,6 +191,7 @@ mod tests {
             "k",
             "n",
             "m17",
+            "m17.23",
             "g3",
             "i4",
             "w5",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::door::Checks;
 use super::{
-    Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, Replay, Settings, Work, shard,
+    Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, Replay, Settings, Work, shard,
 };
 use crate::crash::Token;
 use crate::model::Profile;
@@ -29,6 +29,7 @@ pub struct Explore<D> {
     name: Option<String>,
     profiles: Vec<Profile>,
     crashes: Crashes,
+    bound: Bound,
     workers: Option<u32>,
     in_process: bool,
     memory_limit: Option<u64>,
@@ -48,6 +49,7 @@ impl<D: Door> Explore<D> {
             name: None,
             profiles: vec![Profile::POSIX],
             crashes: Crashes::Everywhere,
+            bound: Bound::default(),
             workers: None,
             in_process: false,
             memory_limit: None,
@@ -78,6 +80,45 @@ impl<D: Door> Explore<D> {
     /// A run that never passes the point is an error.
     pub fn at_point(mut self, name: impl Into<String>) -> Self {
         self.crashes = Crashes::AtPoint(name.into());
+        self
+    }
+
+    /// How many omissions or torn pages a state has at most, where it fits the budget. Default: 2. See
+    /// [`Bound`].
+    pub fn omissions(mut self, count: u32) -> Self {
+        self.bound.omissions = count;
+        self
+    }
+
+    /// States that are drawn beyond, with any number of omissions and torn pages. Default: 500.
+    pub fn samples(mut self, count: u64) -> Self {
+        self.bound.samples = count;
+        self
+    }
+
+    /// What samples are drawn with. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.bound.seed = seed;
+        self
+    }
+
+    /// States that are checked at most under each profile, samples included. Default: 5,000. What does not
+    /// fit is stated in the report.
+    ///
+    /// # Panics
+    ///
+    /// For 0, which checks nothing.
+    #[track_caller]
+    pub fn budget(mut self, states: u64) -> Self {
+        assert!(states > 0, "a budget of 0 states checks nothing: name at least 1");
+        self.bound.budget = states;
+        self
+    }
+
+    /// How long checking may take under each profile. Default: as long as it takes. A run that this ends
+    /// cannot be compared with another, for what was left out depends on the machine: its report says so.
+    pub fn time_budget(mut self, limit: Duration) -> Self {
+        self.bound.time = Some(limit);
         self
     }
 
@@ -214,6 +255,7 @@ impl<D: Door> Explore<D> {
         let mut settings = place.settings(&mut progress);
         settings.recovery_depth = self.recovery_depth;
         settings.crashes = std::mem::take(&mut self.crashes);
+        settings.bound = self.bound;
         let Some((launch, call)) = place.launch.clone() else {
             return self.here(&place.name, only, &work, oracle, &mut settings);
         };
@@ -317,6 +359,7 @@ impl Place {
             },
             crashes: Crashes::Everywhere,
             recovery_depth: 0,
+            bound: Bound::default(),
             progress,
             interrupted: &session::interrupted,
         }

@@ -232,6 +232,7 @@ mod tests {
             interrupted: &|| false,
             crashes: Default::default(),
             recovery_depth: 0,
+            bound: Default::default(),
         };
         let mut judge = InProcess::new(&mut store, prune);
         let report = explore_trace(trace, Profile::POSIX, &mut judge, &mut settings).unwrap();

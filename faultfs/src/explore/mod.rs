@@ -5,6 +5,7 @@
 //! an engine that aborts, hangs or eats memory costs one state its verdict and nothing else.
 
 mod builder;
+mod coverage;
 mod door;
 mod faults;
 mod findings;
@@ -19,8 +20,10 @@ mod typed;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::crash::{BOUND, Builder, Listing, State, Token};
+pub use crate::crash::Bound;
+use crate::crash::{Builder, Listing, State, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
 use crate::report::{CREATION_NOT_DURABLE, Failure, Report};
@@ -63,10 +66,27 @@ pub struct Settings<'a> {
     /// How deep crashes during recovery are looked at: 0 not at all, 1 during the recovery from a crash, 2
     /// also during the recovery from that.
     pub recovery_depth: u32,
+    /// How many of the states are looked at, and which first.
+    pub bound: Bound,
     /// Called as the run proceeds.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Asked now and then: true ends the run early, with a report that says so.
     pub interrupted: &'a dyn Fn() -> bool,
+}
+
+impl Settings<'_> {
+    /// The same, with another answer to whether the run is to end.
+    fn interrupted_by<'a>(&'a mut self, interrupted: &'a dyn Fn() -> bool) -> Settings<'a> {
+        Settings {
+            traces: self.traces.clone(),
+            replay: self.replay,
+            crashes: self.crashes.clone(),
+            recovery_depth: self.recovery_depth,
+            bound: self.bound,
+            progress: &mut *self.progress,
+            interrupted,
+        }
+    }
 }
 
 /// Who replays a failure.
@@ -119,6 +139,16 @@ pub(crate) fn explore_profiles(
     judge: &mut dyn Judge,
     settings: &mut Settings<'_>,
 ) -> Result<Vec<Report>> {
+    match work {
+        Work::Merge(shards) => settings.bound = shards.bound(),
+        Work::Share(..) if settings.bound.time.is_some() => {
+            return Err(Error::new(
+                "shares of a run with a time budget cannot be merged: set a budget in states",
+            ));
+        }
+        _ => {}
+    }
+    let bound = settings.bound;
     let mut under_all = |judge: &mut dyn Judge| {
         let under = |profile: &Profile| explore_trace(trace, *profile, judge, settings);
         profiles.iter().map(under).collect::<Result<Vec<Report>>>()
@@ -129,7 +159,7 @@ pub(crate) fn explore_profiles(
         Work::Share(partition, folder) => {
             let mut sharing = shard::Sharing::new(judge, *partition);
             let reports = under_all(&mut sharing)?;
-            sharing.save(trace, profiles, folder)?;
+            sharing.save(trace, profiles, &bound, folder)?;
             reports
         }
     };
@@ -157,8 +187,7 @@ pub fn explore_trace(
     judge: &mut dyn Judge,
     settings: &mut Settings<'_>,
 ) -> Result<Report> {
-    let bound = format!("{BOUND}{}", settings.crashes.bound(trace));
-    let mut report = Report::of(trace, profile, bound);
+    let mut report = Report::of(trace, profile, String::new());
     report.not_measured.clone_from(&trace.unmodelled);
     report.share = judge.partition();
     // Disks built from half a story would be neither alarms nor comfort.
@@ -177,34 +206,46 @@ fn fill(
 ) -> Result<()> {
     let model = Model::new(trace.clone(), report.profile);
     let trace_id = trace_id(trace);
-    let mut stopped = false;
     let places = settings.crashes.stamps(trace)?;
-    let listing = Listing::of(&model, places.as_ref(), || {
-        stopped |= (settings.interrupted)();
+    let bound = settings.bound;
+    let since = Instant::now();
+    let interrupted = settings.interrupted;
+    let stop = || interrupted() || bound.time.is_some_and(|limit| since.elapsed() >= limit);
+    let mut limited = settings.interrupted_by(&stop);
+    let mut stopped = false;
+    let listing = Listing::of(&model, places.as_ref(), &bound, &mut || {
+        stopped |= stop();
         !stopped
     });
-    (settings.progress)(Progress::Listed(listing.distinct.len() as u64));
+    (limited.progress)(Progress::Listed(listing.distinct.len() as u64));
     let tokens: Vec<String> =
         listing.distinct.iter().map(|state| findings::token(&model, &trace_id, state)).collect();
-    let outcomes = judge.judge(&model, &tokens, settings)?;
-    let checked = outcomes.iter().flatten().count();
+    let outcomes = judge.judge(&model, &tokens, &mut limited)?;
+    let (checked, listed) = (outcomes.iter().flatten().count(), tokens.len());
     report.not_measured.extend(judge.take_doubts());
-    let whole = !stopped && checked == tokens.len();
-    if !whole {
-        let found = tokens.len();
-        report.not_measured.push(match judge.partition() {
-            Some(share) if !(settings.interrupted)() => {
-                format!("share {share}: {checked} of {found} states checked; merge all shares")
-            }
-            _ => format!("interrupted: {checked} of {found} states found so far checked"),
-        });
+    stopped |= checked < listed;
+    report.coverage = coverage::coverage(&listing, &outcomes);
+    report.bound = coverage::words(&listing, &report.coverage, &bound);
+    report.bound += &settings.crashes.bound(trace);
+    match (bound.time, judge.partition()) {
+        _ if !stopped => {}
+        (Some(limit), _) if !interrupted() => {
+            report.incomparable = Some(coverage::timed(limit, checked, listed));
+        }
+        (None, Some(share)) if !interrupted() => report
+            .not_measured
+            .push(format!("share {share}: {checked} of {listed} states checked; merge all shares")),
+        _ => {
+            let bound = format!("interrupted: {checked} of {listed} states found so far checked");
+            report.not_measured.push(bound);
+        }
     }
     let found = findings::failures(&model, &trace_id, &listing, &outcomes, settings.replay);
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
-    if whole {
+    if !interrupted() && judge.partition().is_none() {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
     }
-    if whole && settings.recovery_depth > 0 {
+    if !stopped && settings.recovery_depth > 0 {
         recovery::explore(report, trace, &listing, &outcomes, judge, settings)?;
     }
     if !report.failures.is_empty() {

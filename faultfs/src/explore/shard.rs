@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use super::{Judge, Outcome, Settings, trace_id};
+use super::{Bound, Judge, Outcome, Settings, trace_id};
 use crate::file::{self, Form};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
@@ -111,6 +111,8 @@ struct Shard {
     trace: Trace,
     /// The profiles by name; under one that could not be measured nothing was judged.
     profiles: Vec<String>,
+    /// Without a limit of time.
+    bound: Bound,
     shares: Vec<Share>,
 }
 
@@ -128,7 +130,7 @@ struct Share {
     doubts: Vec<String>,
 }
 
-const FORM: Form = Form { magic: *b"faultsh\x1a", version: 1, what: "shard" };
+const FORM: Form = Form { magic: *b"faultsh\x1a", version: 2, what: "shard" };
 
 fn digest(tokens: &[String]) -> u128 {
     XxHash3_128::oneshot(tokens.join("\n").as_bytes())
@@ -149,7 +151,13 @@ impl<'a> Sharing<'a> {
     }
 
     /// Writes what was found into `folder`. An interrupted share is no share, and is not written.
-    pub(super) fn save(self, trace: &Trace, profiles: &[Profile], folder: &Path) -> Result<()> {
+    pub(super) fn save(
+        self,
+        trace: &Trace,
+        profiles: &[Profile],
+        bound: &Bound,
+        folder: &Path,
+    ) -> Result<()> {
         if self.cut {
             return Ok(());
         }
@@ -157,8 +165,8 @@ impl<'a> Sharing<'a> {
         let name =
             format!("{}-{}of{}.{}", trace_id(trace), partition.index, partition.of, FORM.what);
         let profiles = profiles.iter().map(Profile::to_string).collect();
-        let (trace, shares) = (trace.clone(), self.shares);
-        let shard = Shard { partition, program, trace, profiles, shares };
+        let (trace, shares, bound) = (trace.clone(), self.shares, *bound);
+        let shard = Shard { partition, program, trace, profiles, bound, shares };
         let body = postcard::to_stdvec(&shard).expect("plain data serialises");
         FORM.save(&folder.join(name), &body).map_err(|error| {
             Error::new(format!("cannot write the shard to {}: {error}", folder.display()))
@@ -278,6 +286,12 @@ impl Shards {
             if shard.profiles != first.1.profiles {
                 return wrong(format!("{path} is of other profiles than {}", first.0.display()));
             }
+            if shard.bound != first.1.bound {
+                return wrong(format!(
+                    "{path} is of another bound, budget or seed than {}",
+                    first.0.display()
+                ));
+            }
             if shard.partition.of != of {
                 return wrong(format!(
                     "{path} is share {}, {} is share {}: give those of one partition only",
@@ -318,6 +332,11 @@ impl Shards {
     /// Where this program does not know one of them.
     pub fn profiles(&self) -> Result<Vec<Profile>> {
         self.shards[0].profiles.iter().map(|name| name.parse()).collect()
+    }
+
+    /// How far it was explored.
+    pub fn bound(&self) -> Bound {
+        self.shards[0].bound
     }
 
     /// The outcomes of all states under a profile.

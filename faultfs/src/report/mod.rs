@@ -41,8 +41,12 @@ pub struct Report {
     pub states: u64,
     /// States that were checked.
     pub distinct: u64,
-    /// What was covered.
+    /// What was covered, in words.
     pub bound: String,
+    /// The same part by part, in the order in which the parts were checked.
+    pub coverage: Vec<Coverage>,
+    /// Why this report cannot be compared with another, nor merged: a time budget ended the checks.
+    pub incomparable: Option<String>,
     /// One failure for each kind that was found, worst first.
     pub failures: Vec<Failure>,
     /// Why the run, or a part of it, was not measured.
@@ -89,6 +93,29 @@ impl fmt::Display for Swept {
     }
 }
 
+/// What was covered of a part of the states.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// Which states, in words: `nothing lost`, `1 omission`, `2 omissions or torn pages` …
+    pub states: String,
+    /// States that were checked, of those that belong to no part before.
+    pub checked: u64,
+    /// States that were listed.
+    pub listed: u64,
+    /// Crash points at which the part is listed whole; 0 for samples.
+    pub points: u64,
+    /// Crash points at which disks differ from those of the one before.
+    pub of_points: u64,
+}
+
+impl Coverage {
+    /// True where every state of the part was checked.
+    pub fn is_complete(&self) -> bool {
+        self.points == self.of_points && self.checked == self.listed
+    }
+}
+
 /// One way to fail, shown by the state with the smallest token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
@@ -132,6 +159,8 @@ impl Report {
             states: 0,
             distinct: 0,
             bound,
+            coverage: Vec::new(),
+            incomparable: None,
             failures: Vec::new(),
             not_measured: Vec::new(),
             share: None,
@@ -174,6 +203,9 @@ impl fmt::Display for Report {
         )?;
         self.swept.iter().try_for_each(|swept| swept.fmt(f))?;
         writeln!(f, "  bound: {}", self.bound)?;
+        if let Some(reason) = &self.incomparable {
+            writeln!(f, "  not comparable: {reason}")?;
+        }
         for reason in &self.not_measured {
             writeln!(f, "  not measured: {reason}")?;
         }

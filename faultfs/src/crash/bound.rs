@@ -1,0 +1,37 @@
+//! How far an exploration goes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The bound of an exploration; the report states what was covered of it.
+///
+/// Levels are listed one after the other while there is room in the budget: nothing lost, everything
+/// unsynced lost, one omission, an op's tail or all of one inode lost, one torn page, two omissions, two
+/// omissions or torn pages, and so on. Of a level that does not fit, as many crash points as fit are
+/// covered whole: first those after an acknowledgement, then the starts and ends of syncs. Then as many
+/// states as are asked for are drawn of all that the profile allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Bound {
+    /// How many omissions or torn pages a state of the complete part has at most. What stands on something
+    /// that is lost goes with it and does not count.
+    pub omissions: u32,
+    /// States that are drawn beyond, with any number of omissions and torn pages; fewer where there are
+    /// no more.
+    pub samples: u64,
+    /// What the samples are drawn with. The same seed draws the same states.
+    pub seed: u64,
+    /// States that are checked at most, samples included.
+    pub budget: u64,
+    /// How long checking may take under one profile. What it leaves out depends on the machine: such a
+    /// report is marked, cannot be compared with another, and cannot be merged.
+    pub time: Option<Duration>,
+}
+
+impl Default for Bound {
+    /// Two omissions and 500 samples, in 5,000 states, without a limit of time.
+    fn default() -> Self {
+        Bound { omissions: 2, samples: 500, seed: 0, budget: 5_000, time: None }
+    }
+}

@@ -1,0 +1,216 @@
+//! The bounded listing against the complete one, on random programs: what is within the bound is all
+//! there, what is drawn beyond is legal, and states are told apart as their disks are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::build::{Change, build};
+use super::id::Ids;
+use super::proof::{Ops, at_moments, listing, program, programs, shown, tapes};
+use super::tape::{Choice, Tape};
+use super::{Bound, Builder, Level, Listing, bounded, complete};
+use crate::model::{Model, Profile};
+
+fn bound(omissions: u32) -> Bound {
+    Bound { omissions, samples: 0, budget: u64::MAX, ..Bound::default() }
+}
+
+/// All profiles, and none of them torn where there is more to list than pages.
+fn models(seed: u64, ops: Ops, length: usize) -> Vec<Model> {
+    let trace = Arc::new(program(seed, ops, length, 1 + seed as usize % 3));
+    Profile::ALL.into_iter().map(|profile| Model::new(trace.clone(), profile)).collect()
+}
+
+/// The disks with at most `k` omissions, by the filter of the complete listing: the tapes of a complete
+/// listing name every omission by itself.
+fn within(all: &BTreeMap<u128, (Tape, crate::disk::Disk)>, k: u32) -> BTreeSet<u128> {
+    let few = all.iter().filter(|(_, (tape, _))| tape.0.len() <= k as usize);
+    few.map(|(digest, _)| *digest).collect()
+}
+
+#[test]
+fn the_bounded_listing_is_the_complete_one_up_to_its_bound() {
+    let mut disks = [0; 4];
+    for (ops, length, micros) in [(Ops::Names, 5, 8), (Ops::Both, 3, 4), (Ops::Content, 2, 3)] {
+        for seed in programs(6) {
+            for model in models(seed, ops, length) {
+                at_moments(&model, micros, |moment| {
+                    let all = complete::disks(&model, moment);
+                    for k in 0..=3 {
+                        let counts = |tape: &Tape| {
+                            let wide = |choice: &Choice| {
+                                matches!(
+                                    choice,
+                                    Choice::LoseAll | Choice::LoseOp { .. } | Choice::LoseInode(_)
+                                )
+                            };
+                            !tape.0.iter().any(wide)
+                        };
+                        let found = tapes(&model, moment, k).into_iter().filter(counts);
+                        // Torn pages of what is under way are a part of all torn pages.
+                        let found = found.filter(|tape| tape.0.len() <= k as usize);
+                        let found: BTreeSet<u128> = found
+                            .map(|tape| build(&model, moment, &tape).expect("legal").digest())
+                            .collect();
+                        let expected = within(&all, k);
+                        let missing = expected.difference(&found).next();
+                        assert!(
+                            missing.is_none(),
+                            "seed {seed}, {}, k = {k}, crash after {}: {} is missing: {}\n{}",
+                            model.profile,
+                            moment.stamp,
+                            all[missing.unwrap()].0,
+                            shown(&all[missing.unwrap()].1),
+                            listing(&model.trace)
+                        );
+                        let more = found.difference(&expected).next();
+                        assert!(
+                            more.is_none(),
+                            "seed {seed}, {}, k = {k}, crash after {}: too many: {}",
+                            model.profile,
+                            moment.stamp,
+                            shown(&all[more.unwrap()].1),
+                        );
+                        disks[k as usize] += found.len();
+                    }
+                });
+            }
+        }
+    }
+    println!("{disks:?} disks with at most 0, 1, 2, 3 omissions");
+    assert!(disks.is_sorted() && disks[3] > disks[2], "nothing was lost: {disks:?}");
+}
+
+/// Of every level the first, and every hundredth from there.
+fn some_tapes(model: &Model, moment: &crate::model::Moment) -> Vec<Tape> {
+    let mut some = Vec::new();
+    for level in bounded::levels(&model.profile, 2) {
+        let mut count = 0;
+        let _ = bounded::visit(model, moment, level, &mut |tape| {
+            count += 1;
+            if count < 10 || count % 100 == 0 {
+                some.push(tape);
+            }
+            if count < 1_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    some
+}
+
+#[test]
+fn a_state_is_told_apart_as_its_disk_is() {
+    let mut states = 0;
+    for seed in programs(30) {
+        for (ops, length) in [(Ops::Names, 12), (Ops::Both, 8)] {
+            for model in models(seed, ops, length) {
+                let mut ids = Ids::new(&model);
+                at_moments(&model, 12, |moment| {
+                    ids.follow(moment);
+                    for tape in some_tapes(&model, moment) {
+                        let change = Change::of(&model, moment, &tape).expect("legal");
+                        let disk = build(&model, moment, &tape).expect("legal");
+                        assert_eq!(
+                            ids.of(moment, &change),
+                            disk.digest(),
+                            "seed {seed}, {}, crash after {}, {tape}: {}\n{}",
+                            model.profile,
+                            moment.stamp,
+                            shown(&disk),
+                            listing(&model.trace)
+                        );
+                        states += 1;
+                    }
+                });
+            }
+        }
+    }
+    assert!(states > 10_000, "{states} states are too few");
+}
+
+#[test]
+fn a_sampled_state_is_legal_and_its_token_leads_back_to_it() {
+    let mut sampled = 0;
+    for seed in programs(10) {
+        for model in models(seed, Ops::Both, 3) {
+            let bound = Bound { samples: 60, seed, ..bound(1) };
+            let listing = Listing::of(&model, None, &bound, &mut || true);
+            let drawn = listing.levels.last().expect("the samples are the last level");
+            assert_eq!(drawn.level, Level::Sampled);
+            let mut moments = model.moments();
+            let mut legal = BTreeMap::new();
+            while let Some(moment) = moments.next() {
+                if moment.window.len() <= 3 {
+                    legal.insert(moment.stamp, complete::disks(&model, moment));
+                }
+            }
+            for state in &listing.distinct[drawn.states.clone()] {
+                assert_eq!(state.tape.to_string().parse::<Tape>().as_ref(), Ok(&state.tape));
+                let (disk, _) =
+                    Builder::new(&model).build(state).expect("a sampled state is built");
+                let Some(legal) = legal.get(&state.stamp) else { continue };
+                assert!(
+                    legal.contains_key(&disk.digest()),
+                    "seed {seed}, {}, crash after {}, {}: {}",
+                    model.profile,
+                    state.stamp,
+                    state.tape,
+                    shown(&disk)
+                );
+                sampled += 1;
+            }
+        }
+    }
+    assert!(sampled > 50, "{sampled} samples are too few");
+}
+
+#[test]
+fn many_samples_of_a_small_space_find_all_of_it() {
+    for seed in programs(6) {
+        for model in models(seed, Ops::Names, 4) {
+            let bound = Bound { samples: 3_000, ..bound(0) };
+            let listing = Listing::of(&model, None, &bound, &mut || true);
+            let mut all = BTreeSet::new();
+            let mut moments = model.moments();
+            while let Some(moment) = moments.next() {
+                let ids = moment.marks.issued.len();
+                all.extend(complete::disks(&model, moment).into_keys().map(|disk| (disk, ids)));
+            }
+            let found = listing.distinct.len();
+            assert!(found * 10 >= all.len() * 9 && found <= all.len(), "{found} of {}", all.len());
+        }
+    }
+}
+
+#[test]
+fn a_budget_covers_whole_crash_points_and_says_how_many() {
+    for seed in programs(10) {
+        for model in models(seed, Ops::Names, 6) {
+            let whole = Listing::of(&model, None, &bound(2), &mut || true);
+            let again = Listing::of(&model, None, &bound(2), &mut || true);
+            assert_eq!(whole, again);
+            assert!(
+                whole.levels.iter().all(|l| l.points == l.of_points || l.level == Level::Sampled)
+            );
+            for budget in [1, whole.distinct.len() / 3, whole.distinct.len()] {
+                let bound = Bound { budget: budget as u64, ..bound(2) };
+                let part = Listing::of(&model, None, &bound, &mut || true);
+                assert!(part.distinct.len() <= budget);
+                assert_eq!(
+                    part.distinct.len() == whole.distinct.len(),
+                    budget == whole.distinct.len()
+                );
+                for (part, whole) in part.levels.iter().zip(&whole.levels) {
+                    assert!(part.points <= whole.points);
+                }
+                // No level of it holds a state that the whole level and those before it do not.
+                let key = |state: &super::State| {
+                    let (disk, marks) = Builder::new(&model).build(state).expect("legal");
+                    (disk.digest(), marks)
+                };
+                let all: BTreeSet<_> = whole.distinct.iter().map(key).collect();
+                assert!(part.distinct.iter().all(|state| all.contains(&key(state))));
+            }
+        }
+    }
+}

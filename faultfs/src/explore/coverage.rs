@@ -1,0 +1,96 @@
+//! What was covered of the space of states, for the report.
+
+use std::time::Duration;
+
+use super::judge::Outcome;
+use crate::crash::{Bound, Covered, Level, Listing};
+use crate::report::Coverage;
+
+/// What was listed and checked of each level.
+pub(super) fn coverage(listing: &Listing, outcomes: &[Option<Outcome>]) -> Vec<Coverage> {
+    let of = |covered: &Covered| Coverage {
+        states: covered.level.to_string(),
+        checked: outcomes[covered.states.clone()].iter().flatten().count() as u64,
+        listed: covered.states.len() as u64,
+        points: covered.points,
+        of_points: covered.of_points,
+    };
+    listing.levels.iter().map(of).collect()
+}
+
+/// The same in words: the largest bound that is complete, then what is not.
+pub(super) fn words(listing: &Listing, coverage: &[Coverage], bound: &Bound) -> String {
+    let levels: Vec<(Level, &Coverage)> =
+        listing.levels.iter().map(|covered| covered.level).zip(coverage).collect();
+    let bounds = |level: Level| matches!(level, Level::Kept | Level::Omitted(_) | Level::Torn(_));
+    let complete = levels.iter().filter(|(level, _)| bounds(*level));
+    let complete: Vec<_> = complete.take_while(|(_, covered)| covered.is_complete()).collect();
+    let mut parts = Vec::new();
+    if let Some((level, _)) = complete.last() {
+        let sum = |count: fn(&Coverage) -> u64| complete.iter().map(|(_, c)| count(c)).sum();
+        let (checked, listed) = (sum(|c| c.checked), sum(|c| c.listed));
+        let what = match level {
+            Level::Kept => "nothing lost".into(),
+            level => format!("at most {level}"),
+        };
+        parts.push(format!("all states with {what}: {}", of(checked, listed)));
+    }
+    let rest = levels.iter().filter(|level| !complete.contains(level));
+    parts.extend(rest.filter_map(|(level, covered)| match level {
+        Level::Sampled => sampled(covered, bound),
+        // A part of the level behind it.
+        Level::TornNow if complete.iter().any(|(l, _)| *l == Level::Torn(1)) => None,
+        _ if covered.is_complete() && covered.listed == 0 => None,
+        _ if covered.is_complete() => {
+            Some(format!("{level}: {}", of(covered.checked, covered.listed)))
+        }
+        _ => Some(format!(
+            "{level}: not complete, {} at {} of {} crash points",
+            of(covered.checked, covered.listed),
+            number(covered.points),
+            number(covered.of_points)
+        )),
+    }));
+    parts.push("schedules: 1".into());
+    parts.join("; ")
+}
+
+fn sampled(covered: &Coverage, bound: &Bound) -> Option<String> {
+    let seed = bound.seed;
+    match (bound.samples.min(bound.budget), covered.listed) {
+        (0, _) => None,
+        (_, 0) => Some(format!("sampled for more, none found, seed {seed}")),
+        _ => Some(format!("sampled {} of more, seed {seed}", of(covered.checked, covered.listed))),
+    }
+}
+
+/// Why a report cannot be compared.
+pub(super) fn timed(limit: Duration, checked: usize, listed: usize) -> String {
+    format!(
+        "the time budget of {limit:?} was used up after {} states; what was left out depends on the \
+         machine",
+        of(checked as u64, listed as u64)
+    )
+}
+
+fn of(checked: u64, listed: u64) -> String {
+    format!("{} of {}", number(checked), number(listed))
+}
+
+/// With a comma before every three digits.
+fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    groups.map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let shown = [0, 999, 1_000, 41_233, 1_000_000].map(number);
+        assert_eq!(shown, ["0", "999", "1,000", "41,233", "1,000,000"]);
+    }
+}
