@@ -141,7 +141,9 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use super::super::{InProcess, Progress, Recovery, Replay, Settings, explore_trace};
+    use super::super::{
+        Bound, InProcess, Progress, Recovery, Replay, Settings, explore_trace,
+    };
     use super::*;
     use crate::fs::FaultFs;
     use crate::model::Profile;
@@ -232,7 +234,7 @@ mod tests {
             interrupted: &|| false,
             crashes: Default::default(),
             recovery_depth: 0,
-            bound: Default::default(),
+            bound: Bound { omissions: 1, samples: 100, budget: 1_000, ..Bound::default() },
         };
         let mut judge = InProcess::new(&mut store, prune);
         let report = explore_trace(trace, Profile::POSIX, &mut judge, &mut settings).unwrap();
