@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use super::build::{self, kept_under, tears};
 use super::tape::{Choice, Older, Tape};
-use crate::model::{Model, Moment, Part, Profile};
+use crate::model::{Kept, Model, Moment, Part, Profile};
 use crate::op::{Ino, Op};
 
 /// A part of the states of a crash point.
@@ -216,7 +216,8 @@ impl<'a> Omissions<'a> {
             self.closures.iter().find(|(other, _)| *other == id).map(|(_, lost)| lost.clone());
         let own = own.expect("a chosen micro-op has a closure");
         let file = |id: &u32| model.micros.all[*id as usize].part.file();
-        if model.profile.total_order || lost.difference(&own).any(|other| file(other) == file(&id))
+        if model.profile.order == Kept::Everything
+            || lost.difference(&own).any(|other| file(other) == file(&id))
         {
             return torn_pages(model, moment, lost, id);
         }
