@@ -30,8 +30,8 @@ pub struct Bound {
 }
 
 impl Default for Bound {
-    /// Two omissions and 500 samples, in 5,000 states, without a limit of time.
+    /// Two omissions and 300 samples, in 3,000 states, without a limit of time.
     fn default() -> Self {
-        Bound { omissions: 2, samples: 500, seed: 0, budget: 5_000, time: None }
+        Bound { omissions: 2, samples: 300, seed: 0, budget: 3_000, time: None }
     }
 }
