@@ -35,3 +35,10 @@ impl Default for Bound {
         Bound { omissions: 2, samples: 300, seed: 0, budget: 3_000, time: None }
     }
 }
+
+impl Bound {
+    /// What is looked at after each of many faults: one omission or torn page, in 300 states.
+    pub(crate) fn after_fault() -> Bound {
+        Bound { omissions: 1, samples: 0, budget: 300, ..Bound::default() }
+    }
+}

@@ -323,7 +323,8 @@ fn states(model: &Model, from: Stamp, crash_points: Option<u32>) -> (Vec<State>,
     let mut wanted: BTreeSet<Stamp> = after.iter().copied().take(count as usize).collect();
     wanted.insert(last);
     let left_out = after.iter().filter(|stamp| !wanted.contains(stamp)).count() as u64;
-    let listing = Listing::of(model, Some(&wanted), || true);
+    let listing =
+        Listing::of(model, Some(&wanted), &crate::crash::Bound::after_fault(), &mut || true);
     let others = listing.distinct.into_iter().filter(|state| *state != end);
     (std::iter::once(end.clone()).chain(others).collect(), left_out)
 }

@@ -263,8 +263,11 @@ fn bound(explored: &str, plan: &Plan, swept: &Swept, has_capacity: bool) -> Stri
         false => format!("{faults}; no crashes"),
         true => format!(
             "{faults}; crashes at the first {} crash points after each fault and at the end of \
-             the run ({} further crash points left out); at a crash {explored}",
-            plan.crash_points, swept.left_out
+             the run ({} further crash points left out), after each fault up to {} states with at most 1 \
+             omission or torn page; without faults {explored}",
+            plan.crash_points,
+            swept.left_out,
+            crate::crash::Bound::after_fault().budget
         ),
     }
 }
