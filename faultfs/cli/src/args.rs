@@ -54,7 +54,7 @@ pub(crate) struct Torture {
     /// Omissions or torn pages that a state has at most, where it fits the budget. Default: 2.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(0..=8))]
     pub(crate) omissions: Option<u32>,
-    /// States drawn beyond, with any number of omissions and torn pages. Default: 300.
+    /// States drawn beyond, with any number of omissions and torn pages. Default: 200.
     #[arg(long, value_name = "N")]
     pub(crate) samples: Option<u64>,
     /// What they are drawn with. Default: 0.

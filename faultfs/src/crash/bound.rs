@@ -30,9 +30,9 @@ pub struct Bound {
 }
 
 impl Default for Bound {
-    /// Two omissions and 300 samples, in 3,000 states, without a limit of time.
+    /// Two omissions and 200 samples, in 1,500 states, without a limit of time.
     fn default() -> Self {
-        Bound { omissions: 2, samples: 300, seed: 0, budget: 3_000, time: None }
+        Bound { omissions: 2, samples: 200, seed: 0, budget: 1_500, time: None }
     }
 }
 

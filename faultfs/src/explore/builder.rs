@@ -90,7 +90,7 @@ impl<D: Door> Explore<D> {
         self
     }
 
-    /// States that are drawn beyond, with any number of omissions and torn pages. Default: 300.
+    /// States that are drawn beyond, with any number of omissions and torn pages. Default: 200.
     pub fn samples(mut self, count: u64) -> Self {
         self.bound.samples = count;
         self
@@ -102,7 +102,7 @@ impl<D: Door> Explore<D> {
         self
     }
 
-    /// States that are checked at most under each profile, samples included. Default: 3,000. What does not
+    /// States that are checked at most under each profile, samples included. Default: 1,500. What does not
     /// fit is stated in the report.
     ///
     /// # Panics
