@@ -37,7 +37,7 @@ impl Default for Bound {
 }
 
 impl Bound {
-    /// What is looked at after each of many faults: one omission or torn page, in 300 states.
+    /// What is looked at after each of many faults, and in each of many recoveries: one omission or torn page, in 300 states.
     pub(crate) fn after_fault() -> Bound {
         Bound { omissions: 1, samples: 0, budget: 300, ..Bound::default() }
     }

@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 use super::Replay;
 use super::judge::Outcome;
 use super::losses::{crash_point, losses};
-use crate::crash::{Builder, Listing, State, Token};
+use crate::crash::{Builder, State, Token};
 use crate::model::{Model, Part};
 use crate::report::{CREATION_NOT_DURABLE, Failure, Fate};
 use crate::verdict::{Broken, Verdict};
 
-/// The failures among `outcomes`, which belong to the states of `listing`, worst first.
+/// The failures among `outcomes`, which belong to `states`, worst first.
 pub(super) fn failures(
     model: &Model,
     trace_id: &str,
-    listing: &Listing,
+    states: &[State],
     outcomes: &[Option<Outcome>],
     replay: Replay<'_>,
 ) -> Vec<Failure> {
     let mut kinds: BTreeMap<(Verdict, &str, String), Failure> = BTreeMap::new();
     let mut builder = Builder::new(model);
-    for (state, outcome) in listing.distinct.iter().zip(outcomes) {
+    for (state, outcome) in states.iter().zip(outcomes) {
         let Some(Err(broken)) = outcome else { continue };
         let class = match builder.lost_top_directories(state).is_empty() {
             true => "",

@@ -141,9 +141,7 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use super::super::{
-        Bound, InProcess, Progress, Recovery, Replay, Settings, explore_trace,
-    };
+    use super::super::{Bound, InProcess, Progress, Recovery, Replay, Settings, explore_trace};
     use super::*;
     use crate::fs::FaultFs;
     use crate::model::Profile;

@@ -240,7 +240,8 @@ fn fill(
             report.not_measured.push(bound);
         }
     }
-    let found = findings::failures(&model, &trace_id, &listing, &outcomes, settings.replay);
+    let found =
+        findings::failures(&model, &trace_id, &listing.distinct, &outcomes, settings.replay);
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
     if !interrupted() && judge.partition().is_none() {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);

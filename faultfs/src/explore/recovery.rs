@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::judge::{Judge, Outcome};
 use super::{Settings, confirm, findings, losses, trace_id};
-use crate::crash::{Builder, Listing, State};
+use crate::crash::{Bound, Builder, Listing, State};
 use crate::model::{Model, Profile};
 use crate::report::{Failure, Report};
 use crate::trace::{Mark, Marks, Stamp, Trace};
@@ -79,7 +79,8 @@ pub(super) fn explore(
     let Descent { recorded, checked, failures, report, .. } = descent;
     report.bound.push_str(&format!(
         "; crashes during recovery to depth {depth}: {recorded} recoveries, {checked} further \
-         distinct states"
+         distinct states, with at most 1 omission or torn page, up to {} for each recovery",
+        Bound::after_fault().budget
     ));
     if !whole {
         report.not_measured.push("interrupted among the crashes during recovery".into());
@@ -135,7 +136,8 @@ impl Descent<'_, '_, '_> {
         let id = trace_id(&trace);
         let model = Model::new(Arc::new(trace), self.profile);
         let interrupted = self.settings.interrupted;
-        let listing = Listing::of(&model, Some(&places), || !interrupted());
+        let listing =
+            Listing::of(&model, Some(&places), &Bound::after_fault(), &mut || !interrupted());
         let mut builder = Builder::new(&model);
         let new = |state: &State| {
             let (disk, marks) = builder.build(state).expect("it was listed");
@@ -182,9 +184,8 @@ impl Descent<'_, '_, '_> {
 
     /// Failures of one kind are one entry, whichever recovery they come from.
     fn add_failures(&mut self, run: &Run, outcomes: &[Option<Outcome>]) -> Result<()> {
-        let listing = Listing { crash_points: 0, states: 0, distinct: run.states.clone() };
         let replay = self.settings.replay;
-        let found = findings::failures(&run.model, &run.id, &listing, outcomes, replay);
+        let found = findings::failures(&run.model, &run.id, &run.states, outcomes, replay);
         for mut failure in found {
             let kind = (failure.verdict, failure.class, failure.sentence());
             if let Some(known) = self.failures.get_mut(&kind) {
