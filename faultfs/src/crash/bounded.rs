@@ -53,17 +53,15 @@ pub(crate) fn levels(profile: &Profile, omissions: u32) -> Vec<Level> {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: u32, what: &str| match count {
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        };
         match self {
             Level::Kept => f.write_str("nothing lost"),
             Level::Lost => f.write_str("everything unsynced lost"),
-            Level::Omitted(count) => f.write_str(&of(*count, "omission")),
+            Level::Omitted(1) => f.write_str("1 omission"),
+            Level::Omitted(count) => write!(f, "{count} omissions"),
             Level::Wide => f.write_str("an op's tail or all of one inode lost"),
             Level::TornNow => f.write_str("1 torn page of what was under way"),
-            Level::Torn(count) => f.write_str(&of(*count, "omission or torn page")),
+            Level::Torn(1) => f.write_str("1 omission or torn page"),
+            Level::Torn(count) => write!(f, "{count} omissions or torn pages"),
             Level::Sampled => f.write_str("sampled"),
         }
     }
