@@ -1,65 +1,94 @@
-//! What an unarmed `FaultFile` costs in time: medians of interleaved rounds, so that the machine's mood
-//! meets both.
-//!
-//! `cargo bench --bench fault_file_medians`
+//! What a `FaultFile` costs in time: medians of interleaved rounds, so that the machine's mood meets all.
+//! `benches/fault_file.sh` runs it, with faults compiled in and without.
+
+#[allow(missing_docs, reason = "shared by two programs")]
+mod fault_file;
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek, Write};
 use std::time::Instant;
 
+use fault_file::{CALLS, State, bare, fault_file as file, partial};
 use faultfs::FaultFile;
-use faultfs::session::Session;
+use partial_io::{PartialRead, PartialWrite};
 
 const ROUNDS: usize = 201;
-const CALLS: u32 = 1000;
+
+#[cfg(feature = "faults")]
+const STATES: [(&str, State); 4] = [
+    ("unarmed", State::Unarmed),
+    ("empty plan", State::EmptyPlan),
+    ("1 rule elsewhere", State::Rules(1)),
+    ("100 rules elsewhere", State::Rules(100)),
+];
+#[cfg(not(feature = "faults"))]
+const STATES: [(&str, State); 1] = [("off", State::Unarmed)];
 
 fn main() {
-    let session = Session::new().expect("a RAM-backed folder");
-    let open = |name: &str| {
-        let path = session.path().join(name);
-        File::options().read(true).write(true).create(true).truncate(true).open(path)
-    };
-    let bare = open("bare").expect("a file");
-    let unarmed = FaultFile::from(open("unarmed").expect("a file"));
-    println!(
-        "{:<12} {:>6} {:>10} {:>10} {:>7}   ({ROUNDS} rounds, medians)",
-        "call", "bytes", "bare ns", "unarmed ns", "ratio"
-    );
+    println!("medians of {ROUNDS} interleaved rounds, over the bare file:");
     for len in [64, 4096] {
-        let (data, mut buf) = (vec![7; len], vec![0; len]);
-        row(
-            "write_at",
-            len,
-            || bare.write_at(&data, 0).is_ok(),
-            || unarmed.write_at(&data, 0).is_ok(),
-        );
-        let mut again = vec![0; len];
-        row(
-            "read_at",
-            len,
-            || bare.read_at(&mut buf, 0).is_ok(),
-            || unarmed.read_at(&mut again, 0).is_ok(),
-        );
+        let mut files: Vec<(&str, Box<dyn Source>)> = vec![("bare", Box::new(bare()))];
+        files.extend(STATES.map(|(name, state)| (name, Box::new(file(state)) as Box<dyn Source>)));
+        files.push(("partial-io", Box::new(partial::read())));
+        table("read", len, &mut files, |file| file.read(&mut vec![0; len]).is_ok());
+
+        let mut files: Vec<(&str, Box<dyn Sink>)> = vec![("bare", Box::new(bare()))];
+        files.extend(STATES.map(|(name, state)| (name, Box::new(file(state)) as Box<dyn Sink>)));
+        files.push(("partial-io", Box::new(partial::write())));
+        let data = vec![7; len];
+        table("write", len, &mut files, |file| file.write(&data).is_ok());
     }
 }
 
-fn row(call: &str, len: usize, mut bare: impl FnMut() -> bool, mut unarmed: impl FnMut() -> bool) {
-    let (mut of_bare, mut of_unarmed) = (Vec::new(), Vec::new());
+trait Rewind {
+    fn rewind(&mut self) -> std::io::Result<()>;
+}
+
+impl Rewind for File {
+    fn rewind(&mut self) -> std::io::Result<()> {
+        Seek::rewind(self)
+    }
+}
+
+macro_rules! around_a_file {
+    ($($file:ty),*) => {$(
+        impl Rewind for $file {
+            fn rewind(&mut self) -> std::io::Result<()> {
+                Seek::rewind(self.get_mut())
+            }
+        }
+    )*};
+}
+
+around_a_file!(FaultFile, PartialRead<File>, PartialWrite<File>);
+
+trait Source: Read + Rewind {}
+impl<F: Read + Rewind> Source for F {}
+trait Sink: Write + Rewind {}
+impl<F: Write + Rewind> Sink for F {}
+
+fn table<F: Rewind + ?Sized>(
+    name: &str,
+    len: usize,
+    files: &mut [(&str, Box<F>)],
+    mut call: impl FnMut(&mut F) -> bool,
+) {
+    let mut times = vec![Vec::new(); files.len()];
     for _ in 0..ROUNDS {
-        of_bare.push(round(&mut bare));
-        of_unarmed.push(round(&mut unarmed));
+        for ((_, file), times) in files.iter_mut().zip(&mut times) {
+            file.rewind().expect("a file has a start");
+            let since = Instant::now();
+            for _ in 0..CALLS {
+                assert!(call(file), "a call on a RAM-backed file succeeds");
+            }
+            times.push(since.elapsed().as_nanos() as f64 / CALLS as f64);
+        }
     }
-    let (bare, unarmed) = (median(of_bare), median(of_unarmed));
-    println!("{call:<12} {len:>6} {bare:>10.0} {unarmed:>10.0} {:>7.2}", unarmed / bare);
-}
-
-/// Nanoseconds a call.
-fn round(call: &mut dyn FnMut() -> bool) -> f64 {
-    let since = Instant::now();
-    for _ in 0..CALLS {
-        assert!(call(), "a call on a RAM-backed file succeeds");
+    let medians: Vec<f64> = times.into_iter().map(median).collect();
+    for ((state, _), nanoseconds) in files.iter().zip(&medians) {
+        let ratio = nanoseconds / medians[0];
+        println!("{name:<6} {len:>5} {state:<20} {nanoseconds:>8.0} ns {ratio:>6.2}");
     }
-    since.elapsed().as_nanos() as f64 / f64::from(CALLS)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
