@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::{missing, promised, sound};
+use super::{brief, missing, promised, sound};
 use crate::trace::Marks;
 use crate::verdict::{Broken, Verdict};
 
@@ -98,9 +98,10 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug, F: Fn(u64) -> Vec<Cha
         let differs = |key: &&K| content.get(*key) != recovered.get(*key);
         let first = keys.filter(differs).min().expect("no prefix is no promised prefix either");
         Broken::corrupt(format!(
-            "no prefix of the batches: after what was acknowledged {first:?} was {:?}, it is {:?}",
-            content.get(first),
-            recovered.get(first)
+            "no prefix of the batches: after what was acknowledged {} was {}, it is {}",
+            brief(first),
+            brief(&content.get(first)),
+            brief(&recovered.get(first))
         ))
     }
 }

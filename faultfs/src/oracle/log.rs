@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{missing, promised, sound};
+use super::{brief, missing, promised, sound};
 use crate::trace::Marks;
 use crate::verdict::Broken;
 
@@ -72,7 +72,8 @@ impl<R: PartialEq + Debug, F: Fn(u64) -> R> Log<F> {
         }
         if let Some((at, record)) = rest.next() {
             return Err(Broken::corrupt(format!(
-                "record {at} is {record:?}, which nobody appended there"
+                "record {at} is {}, which nobody appended there",
+                brief(record)
             )));
         }
         let sound = sound(marks);

@@ -47,3 +47,13 @@ fn missing(ids: &[u64], count: usize, marks: &Marks) -> Broken {
     let id = ids[count..].iter().find(|id| marks.acked.contains(id)).expect("fewer than promised");
     Broken::lost(format!("{id} was acknowledged and is gone"))
 }
+
+/// A value in words, and of a long one its beginning: a message is read by people.
+fn brief(value: &impl std::fmt::Debug) -> String {
+    const CHARACTERS: usize = 80;
+    let text = format!("{value:?}");
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text,
+    }
+}

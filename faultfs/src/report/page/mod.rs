@@ -115,14 +115,14 @@ fn verdicts(reports: &[Report]) -> Markup {
                         td.number { (report.states) }
                         td.number { (report.distinct) }
                         td { @match report.failures.first() {
-                            Some(failure) => a href={ "#" (id(report, 0)) } { (failure.message) },
+                            Some(failure) => a href={ "#" (id(report, 0)) } { (brief(&failure.message)) },
                             None => span.muted { "nothing" },
                         } }
                     } } }
                 }
             }
-            @for report in reports.iter().take(1) {
-                p.muted { "Bound: " (report.bound) }
+            @for report in reports {
+                p.muted { "Bound under " (report.profile.name) ": " (report.bound) }
             }
             @for report in reports {
                 @for reason in &report.not_measured {
@@ -130,6 +130,15 @@ fn verdicts(reports: &[Report]) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// As much of a message as a line takes; all of it stands in the counter-example.
+fn brief(message: &str) -> String {
+    const CHARACTERS: usize = 160;
+    match message.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.into(),
     }
 }
 
@@ -149,7 +158,7 @@ fn of_profile(trace: &Arc<Trace>, report: &Report, open: &mut bool) -> Markup {
                 summary {
                     (verdict(failure.verdict)) " "
                     span.profile { "under " (report.profile.name) } " "
-                    span.what { (failure.message) } " "
+                    span.what { (brief(&failure.message)) } " "
                     span.brief { (failure.sentence()) }
                 }
                 (counter_example(&model, failure))
