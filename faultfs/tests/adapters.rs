@@ -146,7 +146,7 @@ mod asynchronous {
         fn is_ready(&mut self, context: &Context<'_>) -> bool {
             self.polls += 1;
             context.waker().wake_by_ref();
-            self.polls % 3 == 0
+            self.polls.is_multiple_of(3)
         }
     }
 
