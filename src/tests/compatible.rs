@@ -52,8 +52,9 @@ fn teardown_disarms_everything() {
     let scenario = FailScenario::setup();
     cfg("compatible_return", "return(1)").unwrap();
     scenario.teardown();
-    assert!(list().is_empty());
+    // Only in a scenario of our own again: between the two another test may hold its turn.
     let _next = FailScenario::setup();
+    assert!(list().is_empty());
     assert_eq!(returns(), 0);
 }
 
