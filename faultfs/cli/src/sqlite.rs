@@ -91,8 +91,8 @@ impl Config {
         [Profile::POSIX, Profile::PROCESS_KILL].into_iter().find(held)
     }
 
-    /// The verdicts that are no surprise when faults of a family are injected, and why. `pager_playback` was
-    /// read in SQLite 3.54.1; the other reasons are the documentation's, or concluded from what was found.
+    /// The verdicts that are no surprise when faults of a family are injected, and why. The functions named
+    /// were read in SQLite 3.54.1, beside the trace of the run; the other reasons are the documentation's.
     pub(crate) fn expected_of(&self, group: Group) -> (&'static [Verdict], &'static str) {
         match (group, self.journal_mode) {
             (Group::BitRot, _) => (
@@ -104,14 +104,16 @@ impl Config {
             }
             (Group::Fsync, "wal") if self.synchronous == "normal" => (
                 CORRUPT,
-                "as on btrfs, a failed sync takes the log back to what was synced before; commits that were \
-                 acknowledged without a sync go, and the wal-index still knows their frames",
+                "as on btrfs, a failed sync takes the log back to what was synced before; the wal-index still \
+                 knows the frames that are gone, and the next checkpoint copies what now is in their places \
+                 into the database without looking at a checksum (walCheckpoint)",
             ),
             (Group::Fsync, "delete" | "persist" | "truncate") => (
                 CORRUPT,
                 "a rollback trusts the journal of which a sync has just failed: where its pages are gone it \
-                 ends at the first short read and keeps the changed pages (pager_playback); known since \
-                 Rebello et al., \"Can Applications Recover from fsync Failures?\", for 3.30.1",
+                 ends at the first record that is short or whose checksum is wrong, and keeps the changed \
+                 pages in the cache (pager_playback); known since Rebello et al., \"Can Applications Recover \
+                 from fsync Failures?\", for 3.30.1",
             ),
             (Group::Io | Group::NoSpace | Group::Torn | Group::Short, "memory" | "off") => (
                 CORRUPT,
