@@ -135,19 +135,20 @@ impl Recorder {
         self.trace.marks.push((stamp, mark));
     }
 
-    /// A fault is injected into `call` because of `rule`, on a thread that has last passed the fail
-    /// points `points`.
+    /// A fault is injected into `call`, which was asked for at `site`, because of `rule`, on a thread that
+    /// has last passed the fail points `points`.
     pub fn injected(
         &mut self,
         call: impl Into<String>,
         rule: impl Into<String>,
+        site: Option<Site>,
         points: Vec<Arc<str>>,
     ) {
         if self.is_cut() {
             return;
         }
-        let at = self.next_stamp();
-        self.trace.injected.push(Injected { at, call: call.into(), rule: rule.into(), points });
+        let (at, call, rule) = (self.next_stamp(), call.into(), rule.into());
+        self.trace.injected.push(Injected { at, call, rule, site, points });
     }
 
     /// A thread comes by a fail point.

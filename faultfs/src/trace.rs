@@ -120,6 +120,8 @@ pub struct Injected {
     pub call: String,
     /// The text of the rule.
     pub rule: String,
+    /// The call site, where the door can know it.
+    pub site: Option<Site>,
     /// The fail points that its thread had passed last, the last one last, up to eight: see
     /// [`points`](crate::points).
     pub points: Vec<Arc<str>>,

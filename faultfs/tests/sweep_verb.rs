@@ -2,11 +2,13 @@
 //! again, deaths told apart, and nothing passed over in silence.
 
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use faultfs::FaultFs;
+use faultfs::report::Failure;
 use faultfs::sweep;
 use faultfs::sweep::{Group, Token};
 use faultfs::trace::Marks;
@@ -176,4 +178,39 @@ fn a_run_that_fails_without_a_fault_is_not_swept() {
         assert!(report.not_measured[0].starts_with("not swept"), "{report}");
         assert_eq!(report.swept.unwrap().runs, 0);
     }
+}
+
+/// Two bugs: at each of two places an engine does not look at what a sync says. The first one is met in a
+/// loop.
+#[test]
+fn failures_are_told_apart_by_the_place_of_the_call_and_a_loop_is_one() {
+    const LOOP: u32 = line!() + 6;
+    let run = sweep(|fs| {
+        let file = fs.create("file")?;
+        fs.sync_dir(".")?;
+        for id in 0..2 {
+            file.write_all_at(&[7], id)?;
+            let _ = file.sync_all();
+            fs.ack(id);
+        }
+        file.write_all_at(&[7], 2)?;
+        let _ = file.sync_all();
+        fs.ack(2);
+        Ok(())
+    });
+    let run = run.faults([Group::Crash, Group::Fsync]);
+    let check = |fs: &FaultFs, marks: &Marks| {
+        let found = fs.read("file").unwrap_or_default();
+        match marks.acked.iter().find(|id| found.get(**id as usize) != Some(&7)) {
+            Some(id) => Err(Broken::lost(format!("record {id}"))),
+            None => Ok(()),
+        }
+    };
+    let Some(report) = run.reports(check).unwrap().pop() else { return };
+    let site = |failure: &Failure| failure.fault_site.as_ref().expect("the door knows it").line;
+    let mut found: Vec<u32> = report.failures.iter().map(site).collect();
+    found.sort_unstable();
+    assert_eq!(found, [LOOP, LOOP + 4], "{report}");
+    assert!(report.to_string().contains("met at: faultfs/tests/sweep_verb.rs:"), "{report}");
+    assert!(report.failures.iter().all(|failure| failure.count > 1), "{report}");
 }

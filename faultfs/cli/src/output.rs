@@ -149,6 +149,7 @@ struct JsonFailure<'a> {
     marks: &'a Marks,
     losses: &'a [Loss],
     fault: Option<&'a str>,
+    fault_site: Option<String>,
 }
 
 impl<'a> From<&'a Failure> for JsonFailure<'a> {
@@ -167,6 +168,7 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             marks: &failure.marks,
             losses: &failure.losses,
             fault: failure.fault.as_deref(),
+            fault_site: failure.fault_site.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Decoder {
                 let called = Called::of(record)?;
                 if !called.rule.is_empty() {
                     let rule = String::from_utf8_lossy(called.rule);
-                    self.recorder.injected(called.call().to_string(), rule, called.points());
+                    self.recorder.injected(called.call().to_string(), rule, None, called.points());
                 }
             }
             Kind::End => self.end(first)?,

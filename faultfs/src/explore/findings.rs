@@ -140,6 +140,7 @@ pub(crate) fn describe(
         replay: String::new(),
         token,
         fault: None,
+        fault_site: None,
         before: Vec::new(),
         crash: crash_point(model, state.stamp),
         marks: model.trace.marks_at(state.stamp),
@@ -161,6 +162,7 @@ mod tests {
             replay: String::new(),
             token: token.into(),
             fault: None,
+            fault_site: None,
             before: Vec::new(),
             crash: CrashPoint {
                 stamp: 0,

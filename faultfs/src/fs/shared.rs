@@ -59,7 +59,7 @@ pub(super) struct State {
     /// How many traces were taken: an op that started before one does not end after it.
     traces_taken: u64,
     threads: HashMap<ThreadId, u32>,
-    sites: BTreeMap<&'static str, Arc<str>>,
+    sites: BTreeSet<Arc<str>>,
 }
 
 /// The number of an open file description.
@@ -87,7 +87,7 @@ impl Shared {
             next_open: 0,
             traces_taken: 0,
             threads: HashMap::new(),
-            sites: BTreeMap::new(),
+            sites: BTreeSet::new(),
         };
         Arc::new_cyclic(|shared: &Weak<Shared>| {
             let shared = shared.clone();
@@ -287,7 +287,9 @@ impl State {
 
     /// A fault that is injected, for the record.
     pub(super) fn note(&mut self, call: &Call<'_>, injection: &Injection) {
-        self.recorder.injected(call.to_string(), &*injection.rule, injection.points.clone());
+        let site = call.site.map(|place| self.named(place));
+        let points = injection.points.clone();
+        self.recorder.injected(call.to_string(), &*injection.rule, site, points);
     }
 
     /// The power goes while `op` is under way.
@@ -345,9 +347,17 @@ impl State {
 
     /// The call site, unless it lies in std: `BufWriter` says nothing of the engine.
     fn site(&mut self, caller: Caller) -> Option<Site> {
-        let (name, line) = site_of(caller)?;
-        let file = self.sites.entry(name).or_insert_with(|| name.into()).clone();
-        Some(Site { file, line })
+        site_of(caller).map(|place| self.named(place))
+    }
+
+    /// A place in the source, whose name is kept once.
+    fn named(&mut self, (name, line): (&str, u32)) -> Site {
+        if let Some(file) = self.sites.get(name) {
+            return Site { file: file.clone(), line };
+        }
+        let file: Arc<str> = name.into();
+        self.sites.insert(file.clone());
+        Site { file, line }
     }
 }
 

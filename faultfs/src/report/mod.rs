@@ -14,7 +14,7 @@ pub use crash::{CrashPoint, Fate, Loss, Part, Place};
 
 use crate::explore::{Partition, trace_id};
 use crate::model::Profile;
-use crate::trace::{Marks, Trace};
+use crate::trace::{Marks, Site, Trace};
 use crate::verdict::Verdict;
 
 /// Failures of this class do not decide the verdict: the run made the database's own folder and nobody
@@ -132,6 +132,8 @@ pub struct Failure {
     pub replay: String,
     /// What went wrong besides the power, as the text of a plan or in the words of a sweep.
     pub fault: Option<String>,
+    /// Where the call was asked for that the fault struck first, where the door knows.
+    pub fault_site: Option<Site>,
     /// What had happened before, where the crash came during a recovery: for each recovery, the first one
     /// first, the token of the state that it is from, and that crash in words.
     pub before: Vec<String>,
@@ -222,6 +224,7 @@ impl fmt::Display for Failure {
         let Failure { verdict, count, message, .. } = self;
         writeln!(f, "  {verdict}{class} in {count} {of}{plural}: {message}")?;
         self.fault.iter().try_for_each(|fault| writeln!(f, "    fault: {fault}"))?;
+        self.fault_site.iter().try_for_each(|site| writeln!(f, "    met at: {site}"))?;
         for words in &self.before {
             writeln!(f, "    {words}")?;
         }

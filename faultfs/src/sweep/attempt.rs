@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::explore::{Door, Faults, Oracle, check_state, trace_id};
 use crate::file;
 use crate::model::{Model, Profile};
-use crate::trace::{Marks, Stamp, Trace};
+use crate::trace::{Marks, Site, Stamp, Trace};
 use crate::verdict::{Broken, Verdict};
 
 /// How far one case goes.
@@ -57,6 +57,8 @@ pub(super) struct Attempt {
     pub(super) fired: u64,
     /// The kind and path of the first call that met them.
     pub(super) place: String,
+    /// Where that call was asked for, where the door knows.
+    pub(super) site: Option<Site>,
     pub(super) crash_points: u64,
     /// Crash points after the fault that were left out.
     pub(super) left_out: u64,
@@ -154,7 +156,7 @@ impl<R: ?Sized> Tester<'_, '_, R> {
             }
         };
         let Some(met) = Met::first(faults, &trace) else { return Ok(attempt) };
-        (attempt.fired, attempt.place) = (met.count, met.place);
+        (attempt.fired, attempt.place, attempt.site) = (met.count, met.place, met.site);
         attempt.not_measured.extend(trace.unmodelled.iter().cloned());
         if attempt.not_measured.is_empty() {
             let manner = Manner { silent: is_silent(case), crashes: may_crash(case) };
@@ -282,6 +284,7 @@ struct Met {
     /// From here on the run is another.
     from: Stamp,
     place: String,
+    site: Option<Site>,
 }
 
 impl Met {
@@ -291,20 +294,21 @@ impl Met {
         }
         let rules: Vec<String> = faults.plan.rules().iter().map(|rule| rule.to_string()).collect();
         if rules.is_empty() {
-            return Some(Met { count: 0, from: 0, place: String::new() });
+            return Some(Met { count: 0, from: 0, place: String::new(), site: None });
         }
         let mut met = trace.injected.iter().filter(|injected| rules.contains(&injected.rule));
         let first = met.next()?;
         let words: Vec<&str> = first.call.split(' ').take(2).collect();
-        let place = words.join(" ");
-        Some(Met { count: 1 + met.count() as u64, from: first.at, place })
+        let (place, site) = (words.join(" "), first.site.clone());
+        Some(Met { count: 1 + met.count() as u64, from: first.at, place, site })
     }
 
     /// A disk that is too small is met by the first op that finds no room, or not at all.
     fn full(trace: &Trace) -> Met {
         let refused = trace.ops.iter().find(|record| record.errno == Some(libc::ENOSPC));
         let from = refused.map_or(0, |record| record.start);
-        Met { count: 1, from, place: "disk".into() }
+        let site = refused.and_then(|record| record.site.clone());
+        Met { count: 1, from, place: "disk".into(), site }
     }
 }
 

@@ -1,4 +1,8 @@
 //! From outcomes to a report: failures of one kind are one entry, and each is confirmed.
+//!
+//! Of one kind are those with the same verdict and message whose faults struck the same kind of call, on the
+//! same path, at the same place in the source: two calls of an engine that each forget to look at an error are
+//! two bugs. A message and a path count without their numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +14,7 @@ use crate::crash::{Builder, State, Token as StateToken};
 use crate::explore::{self, Door, Settings, trace_id};
 use crate::model::Model;
 use crate::report::{CrashPoint, Failure, Report, Swept};
-use crate::trace::Trace;
+use crate::trace::{Site, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
 
@@ -18,6 +22,7 @@ use crate::{Error, Result, file};
 struct Kind {
     case: String,
     broken: Broken,
+    site: Option<Site>,
     count: u64,
 }
 
@@ -36,7 +41,7 @@ pub(super) fn fill<R: ?Sized>(
     outcomes: &[Option<Outcome>],
     settings: &Settings<'_>,
 ) -> Result<()> {
-    let mut kinds: BTreeMap<(Verdict, String, String), Kind> = BTreeMap::new();
+    let mut kinds: BTreeMap<(Verdict, String, Option<Site>, String), Kind> = BTreeMap::new();
     let mut held = Vec::new();
     for (case, outcome) in cases.iter().zip(outcomes) {
         let Some(outcome) = outcome else { continue };
@@ -58,9 +63,10 @@ pub(super) fn fill<R: ?Sized>(
             if broken.verdict() == Verdict::NotMeasured {
                 continue;
             }
-            let kind = (broken.verdict(), place(case, &outcome), without_numbers(broken.message()));
+            let (site, message) = (site(&outcome), without_numbers(broken.message()));
+            let kind = (broken.verdict(), place(case, &outcome), site.clone(), message);
             let case = case.clone();
-            kinds.entry(kind).or_insert(Kind { case, broken, count: 0 }).count += 1;
+            kinds.entry(kind).or_insert(Kind { case, broken, site, count: 0 }).count += 1;
         }
     }
     let missing = outcomes.iter().filter(|outcome| outcome.is_none()).count();
@@ -124,6 +130,12 @@ fn place(case: &str, outcome: &Outcome) -> String {
     }
 }
 
+/// Where the call was asked for that the fault struck, where the door knows and the process has lived to
+/// tell.
+fn site(outcome: &Outcome) -> Option<Site> {
+    outcome.reply.as_ref().ok()?.site.clone()
+}
+
 /// A message without its numbers: a bug in a loop is one bug.
 fn without_numbers(message: &str) -> String {
     let mut out = String::new();
@@ -149,7 +161,7 @@ fn confirm<R: ?Sized>(
     runner: &Pools<'_>,
     settings: &Settings<'_>,
 ) -> Result<std::result::Result<Failure, String>> {
-    let Kind { case, broken, count } = kind;
+    let Kind { case, broken, site, count } = kind;
     let again = runner.afresh(case, broken.verdict() == Verdict::Hung)?;
     let same = |(_, second): &(String, Broken)| {
         let same_words = without_numbers(second.message()) == without_numbers(broken.message());
@@ -183,6 +195,7 @@ fn confirm<R: ?Sized>(
     failure.token = token.to_string();
     failure.replay = settings.replay.line(&failure.token);
     failure.fault = Some(case.clone());
+    failure.fault_site.clone_from(site);
     failure.count = *count;
     Ok(Ok(failure))
 }
@@ -207,6 +220,7 @@ fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
         token: String::new(),
         replay: String::new(),
         fault: None,
+        fault_site: None,
         before: Vec::new(),
         crash: CrashPoint::none(base.ops.len() as u64),
         marks: Default::default(),

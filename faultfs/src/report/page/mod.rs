@@ -221,7 +221,10 @@ fn facts(failure: &Failure) -> Markup {
             dt { "Recovery said" } dd { strong { (failure.verdict) } ": " (failure.message) }
             @for crash in &failure.before { dt { "Before" } dd { (crash) } }
             @if let Some(fault) = &failure.fault {
-                dt { "Besides" } dd { "a fault was injected: " (fault) }
+                dt { "Besides" } dd {
+                    "a fault was injected: " (fault)
+                    @if let Some(site) = &failure.fault_site { ", met at " (site) }
+                }
             }
             dt { "The power went" } dd {
                 @if !failure.before.is_empty() { "during the recovery " } (failure.crash)
