@@ -116,6 +116,22 @@ impl Content {
         self.len = self.len.max(offset + data.len() as u64);
     }
 
+    /// Stores `data` at `offset` through a mapping, which never extends the size.
+    pub(crate) fn store(&mut self, data: &[u8], offset: u64) {
+        for (page, at, range) in page_spans(offset, data.len() as u64) {
+            self.patch(page, at, &data[range]);
+        }
+        self.clip();
+    }
+
+    /// Zeroes `len` bytes from `offset` on, within the size.
+    pub(crate) fn zero(&mut self, offset: u64, len: u64) {
+        let len = len.min(self.len.saturating_sub(offset));
+        for (page, at, range) in page_spans(offset, len) {
+            self.patch(page, at, &[0; PAGE_LEN][..range.len()]);
+        }
+    }
+
     /// Puts bytes into a page without touching the size: the page cache's half of a write.
     pub(crate) fn patch(&mut self, page: u64, at: usize, data: &[u8]) {
         // In place where no clone of this disk holds the page too: small writes are the usual ones.
@@ -465,19 +481,9 @@ impl Disk {
                 }
             }
             Op::Write { ino, offset, data, .. } => file(self, *ino, &|c| c.write_at(data, *offset)),
-            Op::MapStore { ino, offset, data } => file(self, *ino, &|c| {
-                for (page, at, range) in page_spans(*offset, data.len() as u64) {
-                    c.patch(page, at, &data[range]);
-                }
-                c.clip();
-            }),
+            Op::MapStore { ino, offset, data } => file(self, *ino, &|c| c.store(data, *offset)),
             Op::SetLen { ino, len } => file(self, *ino, &|c| c.set_len(*len)),
-            Op::Zero { ino, offset, len } => file(self, *ino, &|c| {
-                let len = (*len).min(c.len().saturating_sub(*offset));
-                for (page, at, range) in page_spans(*offset, len) {
-                    c.patch(page, at, &[0; PAGE_LEN][..range.len()]);
-                }
-            }),
+            Op::Zero { ino, offset, len } => file(self, *ino, &|c| c.zero(*offset, *len)),
             Op::SetMode { ino, mode } => {
                 self.inode_mut(*ino).expect("set mode: the inode exists").mode = *mode;
             }

@@ -53,6 +53,8 @@
 #[cfg(feature = "faults")]
 pub mod crash;
 #[cfg(feature = "faults")]
+pub mod device;
+#[cfg(feature = "faults")]
 pub mod disk;
 #[cfg(feature = "faults")]
 pub mod errno;

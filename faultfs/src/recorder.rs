@@ -74,7 +74,7 @@ impl Recorder {
     }
 
     /// The stamp that the next op to start will have.
-    pub(crate) fn next_start(&self) -> Stamp {
+    pub fn next_start(&self) -> Stamp {
         self.stamp + 1
     }
 

@@ -3,7 +3,7 @@
 //! The log speaks of the kernel's inode numbers, the trace of its own: they are matched at the
 //! start of the session by path, and from then on by what each call made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -12,13 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use faultfs::disk::Disk;
+use faultfs::fault::{Size, SyncFailure};
 use faultfs::op::{Bytes, Ino, Kind as InodeKind, Name, Op, Slot, SyncKind};
 use faultfs::plan::OpKind;
 use faultfs::recorder::{OpId, Recorder};
-use faultfs::trace::{Mark, Outcome, Site, Trace};
-use faultfs::{Call, Seen};
+use faultfs::trace::{Mark, Outcome, Site, Stamp, Trace};
+use faultfs::{Call, Reach, Seen};
 
-use crate::record::{Kind, Log, Record, damaged, header, linux, write};
+use crate::record::{Kind, Log, REACHES, Record, damaged, header, linux, write};
 
 /// Reads the log of a session into a trace of `subject`. `base` is the disk that the root held when
 /// the session started, see [`crate::snapshot`].
@@ -51,14 +52,24 @@ pub fn decode(log: &Path, base: Disk, subject: impl Into<String>) -> io::Result<
 /// As [`decode`], but to the end of the session, also where the power was cut before.
 pub(crate) fn decode_whole(log: &Path, base: Disk) -> io::Result<Trace> {
     let log = Log::read(File::open(log)?)?;
-    let mut decoder = Decoder::new(&log, base)?;
-    for record in log.records() {
-        let record = record?;
-        if record.kind != Kind::Cut {
-            decoder.take(&record)?;
-        }
+    Ok(Decoder::whole(&log, base)?.finish(&log, ""))
+}
+
+/// A run that is not at its end: what its own door wants to know of it.
+pub(crate) struct SoFar {
+    /// With what is in flight in flight, and heedless of power cuts.
+    pub(crate) recorder: Recorder,
+    /// The syncs that have failed otherwise than most, by their starts.
+    pub(crate) failures: BTreeMap<Stamp, SyncFailure>,
+    /// The trace's inode for each of the kernel's.
+    pub(crate) inos: HashMap<u64, Ino>,
+}
+
+impl SoFar {
+    pub(crate) fn of(log: &Log, base: Disk) -> io::Result<Self> {
+        let Decoder { recorder, failures, inos, .. } = Decoder::whole(log, base)?;
+        Ok(Self { recorder, failures, inos })
     }
-    Ok(decoder.finish(&log, ""))
 }
 
 /// The calls below the root of a session that observed ([`Options::observe`](crate::Options::observe)),
@@ -121,16 +132,26 @@ struct Decoder {
     threads: Vec<u32>,
     /// Paths in the base that the log has not named yet.
     base: HashMap<Vec<u8>, Ino>,
+    failures: BTreeMap<Stamp, SyncFailure>,
+    /// The start of the operation that was under way when the power was cut.
+    under_way: Option<u64>,
+    /// The slot of a link that takes the place of another name.
+    replaced: Option<Slot>,
 }
 
 impl Decoder {
     fn new(log: &Log, base: Disk) -> io::Result<Self> {
-        let mut ends = HashMap::new();
+        let (mut ends, mut under_way) = (HashMap::new(), None);
         for record in log.records() {
-            let Record { kind: Kind::End, words: [start, returned, ino, mode, ..], .. } = record?
-            else {
-                continue;
-            };
+            let Record { kind, words: [start, returned, ino, mode, ..], .. } = record?;
+            match kind {
+                Kind::End => {}
+                Kind::Cut if start != 0 => {
+                    under_way = under_way.or(Some(start));
+                    continue;
+                }
+                _ => continue,
+            }
             let mode = u32::try_from(mode).map_err(|_| damaged("a mode is none"))? & 0o7777;
             ends.insert(start, End { returned: returned as i64, ino, mode });
         }
@@ -143,7 +164,22 @@ impl Decoder {
             open: HashMap::new(),
             threads: Vec::new(),
             base: paths,
+            failures: BTreeMap::new(),
+            under_way,
+            replaced: None,
         })
+    }
+
+    /// A run to its end, also where the power was cut before.
+    fn whole(log: &Log, base: Disk) -> io::Result<Self> {
+        let mut decoder = Self { under_way: None, ..Self::new(log, base)? };
+        for record in log.records() {
+            let record = record?;
+            if record.kind != Kind::Cut {
+                decoder.take(&record)?;
+            }
+        }
+        Ok(decoder)
     }
 
     fn take(&mut self, record: &Record<'_>) -> io::Result<()> {
@@ -167,6 +203,7 @@ impl Decoder {
                     self.recorder.injected(called.call().to_string(), rule, None, called.points());
                 }
             }
+            Kind::End if self.under_way == Some(first) => self.recorder.cut(),
             Kind::End => self.end(first)?,
             _ => self.start(record),
         }
@@ -266,7 +303,11 @@ impl Decoder {
                 let (ino, mode) = self.made((b, end));
                 vec![Op::CreateUnnamed { ino, mode }]
             }
-            Kind::Link => vec![Op::Link { ino: self.ino(a)?, slot: self.slot(b, name)? }],
+            Kind::Link => {
+                let (ino, slot) = (self.ino(a)?, self.slot(b, name)?);
+                self.replaced = if c == 0 { None } else { Some(self.slot_of(b, name, c)?) };
+                vec![Op::Link { ino, slot }]
+            }
             Kind::Unlink | Kind::RemoveDir => {
                 vec![Op::Unlink { slot: self.slot_of(a, name, b)? }]
             }
@@ -278,6 +319,10 @@ impl Decoder {
             Kind::Chmod => vec![Op::SetMode { ino: self.ino(a)?, mode: b as u32 & 0o7777 }],
             Kind::Sync => {
                 let data = record.number == linux::FDATASYNC;
+                if b != 0 {
+                    let how = SyncFailure { size: Size::Reverted, ..SyncFailure::EXT4_ORDERED };
+                    self.failures.insert(self.recorder.next_start(), how);
+                }
                 let kind = if data { SyncKind::Data } else { SyncKind::All };
                 vec![Op::Sync { ino: self.ino(a)?, kind }]
             }
@@ -294,9 +339,7 @@ impl Decoder {
             | Kind::Cut
             | Kind::Unmodelled
             | Kind::Known
-            | Kind::Called => {
-                unreachable!("not the start of an operation")
-            }
+            | Kind::Called => unreachable!("not the start of an operation"),
         })
     }
 
@@ -386,7 +429,7 @@ impl Decoder {
             Op::Link { ino, slot } => {
                 live.get(*ino).is_some()
                     && live.entries(slot.dir).is_some()
-                    && live.lookup(slot).is_none()
+                    && (live.lookup(slot).is_none() || self.replaced.as_ref() == Some(slot))
             }
             Op::Unlink { slot } => live.lookup(slot).is_some(),
             Op::Rename { from, to, .. } => {
@@ -432,6 +475,8 @@ struct Called<'a> {
     other: &'a [u8],
     offset: Option<u64>,
     len: u64,
+    reach: Reach,
+    writes: bool,
     /// Empty: nothing went wrong.
     rule: &'a [u8],
     /// Fail points, each behind a zero byte.
@@ -440,17 +485,19 @@ struct Called<'a> {
 
 impl<'a> Called<'a> {
     fn of(record: &Record<'a>) -> io::Result<Self> {
-        let [kind, has_offset, offset, len, ..] = record.words;
+        let [kind, has_offset, offset, len, reach, writes] = record.words;
         let kind = usize::try_from(kind).ok().and_then(|index| OpKind::ALL.get(index));
         let end = record.data.iter().position(|&byte| byte == 0);
-        let (Some(&kind), Some(end)) = (kind, end) else {
+        let reach = usize::try_from(reach).ok().and_then(|index| REACHES.get(index));
+        let (Some(&kind), Some(end), Some(&reach)) = (kind, end, reach) else {
             return Err(damaged("a call makes no sense"));
         };
         let offset = (has_offset != 0).then_some(offset);
         let (other, rest) = (&record.data[..end], &record.data[end + 1..]);
         let rule_len = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
         let (rule, points) = rest.split_at(rule_len);
-        Ok(Called { kind, path: record.name, other, offset, len, rule, points })
+        let (path, writes) = (record.name, writes != 0);
+        Ok(Called { kind, path, other, offset, len, reach, writes, rule, points })
     }
 
     fn points(&self) -> Vec<Arc<str>> {
@@ -461,8 +508,8 @@ impl<'a> Called<'a> {
     fn call(&self) -> Call<'a> {
         let path = |bytes| Path::new(OsStr::from_bytes(bytes));
         let other = (!self.other.is_empty()).then(|| path(self.other));
-        let (offset, len) = (self.offset, self.len);
-        Call { other, offset, len, ..Call::new(self.kind, path(self.path)) }
+        let Called { offset, len, reach, writes, .. } = *self;
+        Call { other, offset, len, reach, writes, ..Call::new(self.kind, path(self.path)) }
     }
 }
 

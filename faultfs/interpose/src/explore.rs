@@ -103,19 +103,18 @@ where
     type Root = Path;
 
     fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken> {
-        if faults.capacity.is_some() {
-            return Err(Broken::unopenable("this door has no disks that fill up"));
-        }
         let root = room.join(ROOT);
         std::fs::create_dir(&root)?;
         // As an empty disk has it, whatever the mask of the process.
         std::fs::set_permissions(&root, Permissions::from_mode(0o755))?;
         let log = room.join(LOG);
         let injector = Injector::new(faults.plan.clone());
-        let injector = (!faults.plan.rules().is_empty()).then_some(&injector);
+        let is_faulty = !faults.plan.rules().is_empty() || faults.capacity.is_some();
+        let injector = is_faulty.then_some(&injector);
         let observe = faults.observe;
         let options = Options { trap: true, injector, observe, ..Options::new(&root, &log) };
         let session = Session::start(&options)?;
+        faults.capacity.map_or(Ok(()), crate::set_capacity)?;
         let outcome = (self.workload)(&root);
         session.finish();
         outcome
@@ -179,6 +178,10 @@ where
         let mut trace = decode(&log, base, "")?;
         trace.unmodelled.extend(verify(&trace, &root)?.map(changed_unseen));
         Ok(trace)
+    }
+
+    fn has_capacity(&self) -> bool {
+        true
     }
 
     fn take_reads(&mut self) -> Option<Reads> {

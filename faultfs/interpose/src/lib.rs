@@ -76,6 +76,7 @@ use std::io;
 use std::path::Path;
 
 use faultfs::Injector;
+use faultfs::fs::{Capacity, Rot};
 use faultfs::points::{self, Listening};
 
 #[cfg(unix)]
@@ -195,10 +196,35 @@ pub fn failed(id: u64) {
 ///
 /// # Errors
 ///
-/// `NotFound` without a session, `EISDIR` and `EINVAL` for what is no regular file below the root; else
+/// `NotFound` without a session with an [injector](Options::injector), `EISDIR` and `EINVAL` for what is no regular file below the root; else
 /// what opening the file gives.
 pub fn evict(path: impl AsRef<Path>) -> io::Result<()> {
     session::evict(path.as_ref())
+}
+
+/// Stored bytes of a file below the root have changed on the device, as they do without anybody's doing: see
+/// [`FaultFs::rot`](faultfs::FaultFs::rot).
+///
+/// # Errors
+///
+/// `NotFound` without a session with an [injector](Options::injector), `EISDIR` and `EINVAL` for what is no
+/// regular file below the root, `InvalidInput` where the file has changes that no sync has written; else
+/// what opening the file gives.
+pub fn rot(path: impl AsRef<Path>, rot: Rot) -> io::Result<()> {
+    session::rot(path.as_ref(), rot)
+}
+
+/// How much the disk below the root holds from now on: see [`Capacity`]. What is there counts, as does a file
+/// without a name as long as somebody has it open.
+///
+/// A disk with a limit reserves nothing: `fallocate` fails with `EOPNOTSUPP`, as on filesystems that cannot.
+/// Stores through a mapping take no space.
+///
+/// # Errors
+///
+/// `NotFound` without a session with an [injector](Options::injector).
+pub fn set_capacity(capacity: Capacity) -> io::Result<()> {
+    session::set_capacity(capacity)
 }
 
 /// Whether the file calls of this program reach the door.

@@ -11,6 +11,8 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::offset_of;
 
+use faultfs::Reach;
+
 /// The first bytes of a log of this version.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"faultlg1");
 
@@ -77,7 +79,7 @@ pub(crate) enum Kind {
     MakeDir,
     /// Parent; name; target as data.
     Symlink,
-    /// Inode, parent; name.
+    /// Inode, parent, replaced inode or 0; name. No call replaces by a link: half a rename does.
     Link,
     /// Parent, inode; name.
     Unlink,
@@ -87,7 +89,7 @@ pub(crate) enum Kind {
     Rename,
     /// Inode, mode.
     Chmod,
-    /// Inode. The number tells `fsync` from `fdatasync`.
+    /// Inode, 1 where it failed and the device kept the old size. The number tells `fsync` from `fdatasync`.
     Sync,
     /// Inode, offset, length, flags of `sync_file_range`.
     SyncRange,
@@ -101,15 +103,14 @@ pub(crate) enum Kind {
     Mark,
     /// Single: line of the site; a fail point that was passed as the name, its file as data.
     Passed,
-    /// Single, nothing: the power was cut.
+    /// Single: position of the start of the operation that was under way, or 0. The power was cut.
     Cut,
     /// Single: why the recording is not complete, as data.
     Unmodelled,
-    /// Single: inode; path below the root as the name, empty for the root; where something may go wrong,
-    /// the content as data. What was there at the start.
+    /// Single: inode; path below the root as the name, empty for the root. What was there at the start.
     Known,
-    /// Single: kind as an index of [`OpKind::ALL`], 1 and the offset, or 0 and 0, length; path as the name;
-    /// as data the other path of two, a zero byte, the text of the rule that faults the call, if one
+    /// Single: kind as an index of [`OpKind::ALL`], 1 and the offset, or 0 and 0, length, reach as an index of
+    /// [`REACHES`], 1 for an open that asks for write access; path as the name; as data the other path of two, a zero byte, the text of the rule that faults the call, if one
     /// does, and each fail point that its thread has passed last, behind a zero byte.
     ///
     /// [`OpKind::ALL`]: faultfs::plan::OpKind::ALL
@@ -117,6 +118,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// True where an [`Kind::End`] follows, sooner or later.
+    pub(crate) fn is_start(self) -> bool {
+        use Kind::*;
+        !matches!(self, End | MapStore | Mark | Passed | Cut | Unmodelled | Known | Called)
+    }
+
     pub(crate) fn from_code(code: u16) -> Option<Self> {
         use Kind::*;
         const ALL: [Kind; 24] = [
@@ -127,6 +134,9 @@ impl Kind {
         ALL.into_iter().find(|&kind| kind as u16 == code)
     }
 }
+
+/// How far the door reaches in a call.
+pub(crate) const REACHES: [Reach; 3] = [Reach::Call, Reach::File, Reach::Filesystem];
 
 /// Flags of a write record.
 pub(crate) mod write {
@@ -182,6 +192,11 @@ impl Log {
         from.seek(SeekFrom::Start(RECORDS_AT as u64))?;
         from.take(tail - RECORDS_AT as u64).read_to_end(&mut bytes)?;
         Ok(Self { bytes })
+    }
+
+    /// A log as its writer has it.
+    pub(crate) fn of_writer(bytes: Vec<u8>) -> Self {
+        Self { bytes }
     }
 
     pub(crate) fn header(&self, index: usize) -> u64 {

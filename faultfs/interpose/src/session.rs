@@ -11,10 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::ptr;
 
-use faultfs::Injector;
+use faultfs::folder::snapshot;
+use faultfs::fs::{Capacity, Rot};
 
 use crate::Options;
-use crate::door::faults::Armed;
+use crate::door::faults::{Armed, Space};
 use crate::door::{DOOR, Known, Opening, faults, sys};
 use crate::memory;
 use crate::record::{Kind, RECORDS_AT};
@@ -31,9 +32,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
     let dev = fs::metadata(&root)?.dev();
     refuse_open_files(&root)?;
     let mut known = Vec::new();
-    // A failed sync may bring back what was there.
-    let with_content = options.injector.is_some();
-    list(&root, b"", with_content, &mut known)?;
+    list(&root, b"", &mut known)?;
     let log_len = usize::try_from(options.log_bytes_max).unwrap_or(usize::MAX);
     if log_len < MIN_LOG {
         return Err(invalid(format!("log_bytes_max is {log_len}: give it at least {MIN_LOG}")));
@@ -45,7 +44,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         dev,
         in_ram: is_in_ram(&root)?,
         seed: options.seed,
-        armed: armed(options, &root),
+        armed: armed(options, &root)?,
     };
     if options.trap {
         crate::trap::install_for_recording()?;
@@ -59,16 +58,16 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
 }
 
 /// What may go wrong, where something may, or is to be told of.
-fn armed(options: &Options<'_>, root: &Path) -> Option<Box<Armed>> {
-    let root = root.as_os_str().as_bytes().to_vec();
-    let armed =
-        |injector: &Injector| Armed { injector: injector.clone(), observe: options.observe, root };
-    match (options.injector, options.observe) {
-        (Some(injector), _) => Some(armed(injector)),
-        (None, true) => Some(armed(&Injector::default())),
-        (None, false) => None,
+fn armed(options: &Options<'_>, root: &Path) -> io::Result<Option<Box<Armed>>> {
+    let Options { injector, observe, .. } = *options;
+    if injector.is_none() && !observe {
+        return Ok(None);
     }
-    .map(Box::new)
+    // A fault may bring back what was there.
+    let base = injector.map(|_| snapshot(root)).transpose()?;
+    let root = root.as_os_str().as_bytes().to_vec();
+    let injector = injector.cloned().unwrap_or_default();
+    Ok(Some(Box::new(Armed { injector, observe, root, base, space: Space::unlimited() })))
 }
 
 fn busy() -> io::Error {
@@ -100,18 +99,31 @@ pub(crate) fn cut() {
 
 /// Drops the clean pages of a file from memory; the errors are those of [`crate::evict`].
 pub(crate) fn evict(path: &Path) -> io::Result<()> {
+    faults::evict(unseen(path)?.as_raw_fd())
+}
+
+/// Changes stored bytes of a file; the errors are those of [`crate::rot`].
+pub(crate) fn rot(path: &Path, rot: Rot) -> io::Result<()> {
+    faults::rot(unseen(path)?.as_raw_fd(), rot)
+}
+
+/// Limits the disk; the errors are those of [`crate::set_capacity`].
+pub(crate) fn set_capacity(capacity: Capacity) -> io::Result<()> {
+    faults::set_capacity(capacity)
+}
+
+/// Opens a file past the door: the engine did not ask for it.
+fn unseen(path: &Path) -> io::Result<File> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
     let given = [libc::AT_FDCWD as usize, path.as_ptr().expose_provenance(), flags];
-    // Past the door: the engine did not ask for it.
     // SAFETY: a null-terminated path.
     let fd = unsafe { sys::raw(libc::SYS_openat, sys::args(given)) };
     if fd < 0 {
         return Err(io::Error::from_raw_os_error(-fd as i32));
     }
     // SAFETY: the descriptor was opened here.
-    let file = unsafe { File::from_raw_fd(fd as i32) };
-    faults::evict(file.as_raw_fd())
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 /// Whether libc's users in this program reach our functions.
@@ -164,9 +176,8 @@ fn refuse_open_files(root: &Path) -> io::Result<()> {
 }
 
 /// Every inode below the root with its path, in the order of the names; each once.
-fn list(dir: &Path, path: &[u8], with_content: bool, known: &mut Vec<Known>) -> io::Result<()> {
-    let (ino, content) = (fs::symlink_metadata(dir)?.ino(), Vec::new());
-    known.push(Known { ino, path: path.to_vec(), content });
+fn list(dir: &Path, path: &[u8], known: &mut Vec<Known>) -> io::Result<()> {
+    known.push(Known { ino: fs::symlink_metadata(dir)?.ino(), path: path.to_vec() });
     let names: BTreeSet<_> =
         fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
     for name in names {
@@ -178,11 +189,9 @@ fn list(dir: &Path, path: &[u8], with_content: bool, known: &mut Vec<Known>) -> 
         let at = dir.join(&name);
         let metadata = fs::symlink_metadata(&at)?;
         if metadata.is_dir() {
-            list(&at, &path, with_content, known)?;
+            list(&at, &path, known)?;
         } else {
-            let read = with_content && metadata.is_file();
-            let content = if read { fs::read(&at)? } else { Vec::new() };
-            known.push(Known { ino: metadata.ino(), path, content });
+            known.push(Known { ino: metadata.ino(), path });
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use faultfs::fs::{Capacity, Rot};
+
 use crate::Options;
 
 pub(crate) fn start(_: &Options<'_>) -> io::Result<()> {
@@ -19,6 +21,14 @@ pub(crate) fn passed(_: &str, _: &str, _: u32) {}
 pub(crate) fn cut() {}
 
 pub(crate) fn evict(_: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+pub(crate) fn rot(_: &Path, _: Rot) -> io::Result<()> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+pub(crate) fn set_capacity(_: Capacity) -> io::Result<()> {
     Err(io::ErrorKind::NotFound.into())
 }
 

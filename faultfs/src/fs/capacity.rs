@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::shared::State;
-use crate::disk::page_spans;
+use crate::disk::{Disk, page_spans};
 use crate::op::{Ino, Op, PAGE};
 
 /// How much a [`FaultFs`] holds. Space comes free as files go: when the last name and the last handle of a
@@ -39,16 +39,22 @@ pub struct Capacity {
 impl Capacity {
     /// More than there can be.
     pub const UNLIMITED: Capacity = Capacity { bytes: u64::MAX, inodes: u64::MAX };
-}
 
-impl State {
-    /// How many of `len` bytes can be written to `ino` at `offset`, from the first on.
-    pub(super) fn room_for(&self, ino: Ino, offset: u64, len: u64) -> u64 {
-        if self.capacity.bytes == u64::MAX {
+    /// How many of `len` bytes can be written to `ino` at `offset` of `disk`, from the first on; `open` are
+    /// the inodes that somebody has open. For a door.
+    pub fn room_for(
+        &self,
+        disk: &Disk,
+        open: impl IntoIterator<Item = Ino>,
+        (ino, offset, len): (Ino, u64, u64),
+    ) -> u64 {
+        if self.bytes == u64::MAX {
             return len;
         }
-        let Some(content) = self.disk().content(ino) else { return len };
-        let mut free = (self.capacity.bytes / PAGE).saturating_sub(self.pages());
+        let Some(content) = disk.content(ino) else { return len };
+        let kept = live_inodes(disk, open).into_iter().filter_map(|ino| disk.content(ino));
+        let held: u64 = kept.map(|content| content.page_numbers().count() as u64).sum();
+        let mut free = (self.bytes / PAGE).saturating_sub(held);
         for (page, _, range) in page_spans(offset, len) {
             if content.holds(page) {
                 continue;
@@ -61,21 +67,27 @@ impl State {
         len
     }
 
+    /// True where `disk` has an inode left; `open` are those that somebody has open. For a door.
+    pub fn has_inode(&self, disk: &Disk, open: impl IntoIterator<Item = Ino>) -> bool {
+        self.inodes == u64::MAX || (live_inodes(disk, open).len() as u64) < self.inodes
+    }
+}
+
+/// Inodes with a name or a handle.
+fn live_inodes(disk: &Disk, open: impl IntoIterator<Item = Ino>) -> BTreeSet<Ino> {
+    let named = disk.walk().into_iter().map(|(_, ino)| ino);
+    named.chain([Ino::ROOT]).chain(open).collect()
+}
+
+impl State {
+    /// How many of `len` bytes can be written to `ino` at `offset`, from the first on.
+    pub(super) fn room_for(&self, ino: Ino, offset: u64, len: u64) -> u64 {
+        self.capacity.room_for(self.disk(), self.open.keys().copied(), (ino, offset, len))
+    }
+
     /// True where `op` makes an inode and there is none left.
     pub(super) fn is_out_of_inodes(&self, op: &Op) -> bool {
         matches!(op, Op::Create { .. } | Op::CreateUnnamed { .. })
-            && self.capacity.inodes != u64::MAX
-            && self.live_inodes().len() as u64 >= self.capacity.inodes
-    }
-
-    fn pages(&self) -> u64 {
-        let contents = self.live_inodes().into_iter().filter_map(|ino| self.disk().content(ino));
-        contents.map(|content| content.page_numbers().count() as u64).sum()
-    }
-
-    /// Inodes with a name or a handle.
-    fn live_inodes(&self) -> BTreeSet<Ino> {
-        let named = self.disk().walk().into_iter().map(|(_, ino)| ino);
-        named.chain([Ino::ROOT]).chain(self.open.keys().copied()).collect()
+            && !self.capacity.has_inode(self.disk(), self.open.keys().copied())
     }
 }

@@ -20,12 +20,12 @@ use super::path::Follow;
 use super::power::Wants;
 use super::shared::{Caller, OpenId, Shared, State, outcome};
 use super::storage::Storage;
-use super::writeback::before_last_write;
+use crate::device::before_last_write;
 use crate::disk::Content;
 use crate::errno::{EBADF, EINVAL, EISDIR, ENOSPC, Errno};
 use crate::fault::{Fault, Pages, Place, Since, Size, SyncFailure, Told};
 use crate::injector::{Call, Injection, Reach};
-use crate::op::{Bytes, Ino, Op, PAGE, SECTOR, SyncKind};
+use crate::op::{Bytes, Ino, Op, SECTOR, SyncKind};
 use crate::plan::OpKind;
 use crate::reads::Reads;
 use crate::trace::Outcome;
@@ -261,27 +261,19 @@ impl Open {
     /// The pages of the file as the device has them; with `size` its size too.
     fn revert(&self, state: &mut State, size: Size, caller: Caller) -> io::Result<()> {
         state.reading(Reads::everything);
-        let mut content = state.on_device(self.ino).content;
-        if size == Size::Persisted {
-            content.set_len(self.content(state)?.len());
-        }
+        let content = state.on_device(self.ino).reverted(self.content(state)?, size);
         state.restore(self.ino, &content, self.reopened()?.as_ref(), caller)
     }
 
-    /// A sync of which only some pages cannot be written has written the others. Where it is not sure what
-    /// becomes of the size, nothing is.
+    /// A sync of which only some pages cannot be written has written the others.
     fn write_others(&self, state: &mut State, how: SyncFailure, caller: Caller) {
-        let Some((first, end)) = how.only else { return };
-        state.reading(Reads::everything);
-        let (first, end) = (first / PAGE * PAGE, end.next_multiple_of(PAGE));
-        if how.size == Size::Reverted || end > state.on_device(self.ino).content.len() {
+        if how.only.is_none() {
             return;
         }
-        for (offset, len) in [(0, first), (end, u64::MAX - end)] {
-            if len > 0 {
-                let started = state.start(caller, Op::SyncMap { ino: self.ino, offset, len });
-                state.end(started, Outcome::Done);
-            }
+        state.reading(Reads::everything);
+        for (offset, len) in state.on_device(self.ino).written_besides(how) {
+            let started = state.start(caller, Op::SyncMap { ino: self.ino, offset, len });
+            state.end(started, Outcome::Done);
         }
     }
 

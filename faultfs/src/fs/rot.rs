@@ -10,6 +10,7 @@ use super::faultfs::FaultFs;
 use super::options::OpenOptions;
 use super::path::Follow;
 use super::power::Wants;
+use crate::device::OnDevice;
 use crate::disk::{Body, Content, page_spans};
 use crate::errno::EISDIR;
 use crate::fault::Fault;
@@ -47,15 +48,8 @@ impl FaultFs {
         state.reading(Reads::everything);
         let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
         let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
-        let mut content = live.clone();
-        let device = state.on_device(ino);
-        for page in device.lost {
-            content.put_page(page, device.content.page(page));
-        }
-        // The inode itself stays as long as somebody has it open.
-        if device.len_is_lost && !state.open.contains_key(&ino) {
-            content.set_len(device.content.len());
-        }
+        let is_open = state.open.contains_key(&ino);
+        let content = state.on_device(ino).evicted(live, is_open);
         let mut options = OpenOptions::new();
         options.write(true);
         let folder = self.shared.folder.as_ref();
@@ -90,16 +84,12 @@ impl FaultFs {
         state.reading(Reads::everything);
         let (ino, inode) = self.shared.names(state).find(path, Follow::Always)?;
         let Body::File(live) = &inode.body else { return Err(EISDIR.into()) };
-        let live = live.clone();
-        if !state.on_device(ino).is_whole() {
-            let message = "the file has changes that are not on the device; sync it before it rots";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        let rotten = rot.apply(live, &state.on_device(ino))?;
         let mut options = OpenOptions::new();
         options.write(true);
         let folder = self.shared.folder.as_ref();
         let real = folder.map(|folder| folder.open_file(path, &options, None)).transpose()?;
-        for (offset, data) in rot.apply(&live) {
+        for (offset, data) in rotten {
             real.as_ref().map_or(Ok(()), |real| real.write_all_at(&data, offset))?;
             let (data, sync) = (Bytes::new(&data), Some(SyncKind::Data));
             let op = Op::Write { ino, offset, data, direct: false, sync };
@@ -111,8 +101,16 @@ impl FaultFs {
 }
 
 impl Rot {
-    /// The bytes that change and what they are then, page by page.
-    fn apply(self, content: &Content) -> Vec<(u64, Vec<u8>)> {
+    /// The bytes that change and what they are then, page by page; for a door.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where not all of `content` is on the device.
+    pub fn apply(self, content: &Content, device: &OnDevice) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        if !device.is_whole() {
+            let message = "the file has changes that are not on the device; sync it before it rots";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let (bytes, fault) = match self {
             Rot::Flip(bit) => (bit / 8..bit / 8 + 1, Fault::Flip(bit)),
             Rot::Garbage { bytes, seed } => {
@@ -128,6 +126,6 @@ impl Rot {
             fault.spoil(Some(offset), &mut data);
             (offset, data)
         });
-        pieces.collect()
+        Ok(pieces.collect())
     }
 }

@@ -2,8 +2,12 @@
 //! Whatever is asked of them, they must answer the same, errors included; and what the record says must
 //! be what is there.
 
+mod ask;
+mod bare;
 mod faults;
 mod random;
 mod random_faults;
+mod script;
 mod table;
+mod words;
 mod world;

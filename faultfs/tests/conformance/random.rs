@@ -4,7 +4,8 @@
 use fastrand::Rng;
 use faultfs::op::SyncKind;
 
-use crate::world::{Ask, Flags, HANDLES, Worlds};
+use crate::ask::{Ask, Flags, HANDLES};
+use crate::world::Worlds;
 
 /// Ops of a normal test run.
 const OPS: usize = 120_000;

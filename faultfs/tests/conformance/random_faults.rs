@@ -5,8 +5,9 @@ use fastrand::Rng;
 use faultfs::FaultFs;
 use faultfs::plan::{OpKind, Plan};
 
+use crate::ask::Ask;
 use crate::random::sequence;
-use crate::world::{Ask, Faulty};
+use crate::world::Faulty;
 
 /// Ops of a normal test run.
 const OPS: usize = 30_000;

@@ -137,14 +137,21 @@ pub(super) fn set_len_at(call: Call) -> Returned {
 }
 
 fn truncate(call: &Call, file: impl Fn() -> Whereabouts<Stat>) -> Returned {
-    changed(call, file, |held, stat| {
-        let len = call.args[1] as u64;
-        let returned = held.perform(call, Kind::SetLen, &[stat.ino, len], &[]);
-        if returned == 0 {
-            maps::resized(held, stat.ino, len);
-        }
-        returned
-    })
+    changed(call, file, |held, stat| set_size(held, call, stat.ino, call.args[1] as u64))
+}
+
+/// Sets the size of an open file.
+pub(super) fn truncated(held: &Held<'_>, fd: c_int, ino: u64, len: u64) -> Returned {
+    let args = sys::args([fd as usize, len as usize]);
+    set_size(held, &Call { number: libc::SYS_ftruncate, args }, ino, len)
+}
+
+fn set_size(held: &Held<'_>, call: &Call, ino: u64, len: u64) -> Returned {
+    let returned = held.perform(call, Kind::SetLen, &[ino, len], &[]);
+    if returned == 0 {
+        maps::resized(held, ino, len);
+    }
+    returned
 }
 
 /// `fallocate`.

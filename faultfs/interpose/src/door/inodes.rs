@@ -110,6 +110,11 @@ impl Fds {
         true
     }
 
+    /// The inodes that somebody has open.
+    pub(crate) fn open(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|entry| entry.load(Relaxed)).filter(|ino| ![0, RANDOM].contains(ino))
+    }
+
     pub(crate) fn clear(&self, first: u32, last: u32) {
         for fd in first as usize..(last as usize).saturating_add(1).min(FDS) {
             self.set(fd as c_int, 0);

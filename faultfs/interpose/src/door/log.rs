@@ -6,7 +6,7 @@ use std::{ptr, slice};
 
 use crate::record::{ALIGN, HEAD_LEN, Head, Kind, MAGIC, RECORDS_AT, header};
 
-use super::sys::{self, Returned};
+use super::sys;
 
 /// Memory is asked for this far ahead, so that a full disk is an answer and not a bus error.
 const BACKED_AHEAD: usize = 1 << 20;
@@ -139,40 +139,36 @@ impl Log {
         slot.position as u64
     }
 
-    /// Shows each record with its position and its data, in order. To be called with the lock held.
-    pub(crate) fn each(&self, mut see: impl FnMut(u64, &Head, &[u8])) {
-        let mut position = RECORDS_AT;
-        while let Some((head, data)) = self.record(position) {
-            see(position as u64, head, data);
-            position += head.len_bytes as usize;
-        }
+    /// Where the next record will begin. To be called with the lock held.
+    pub(crate) fn tail(&self) -> usize {
+        self.tail.load(Relaxed)
     }
 
-    /// What the operation came to that starts at a position; none while it is in flight. To be called
-    /// with the lock held.
-    pub(crate) fn end_of(&self, start: u64) -> Option<Returned> {
-        let mut position = start as usize;
-        while let Some((head, _)) = self.record(position) {
-            if head.kind == Kind::End as u16 && head.words[0] == start {
-                return Some(head.words[1] as Returned);
+    /// All that was written, the header too. To be called with the lock held.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let base = ptr::with_exposed_provenance::<u8>(self.base.load(Relaxed));
+        if base.is_null() {
+            return &[];
+        }
+        // SAFETY: what is before the tail lies within the mapping, which stays while the lock is held. The
+        // records never change again; of the header, nothing but what a forked child does.
+        unsafe { slice::from_raw_parts(base, self.tail()) }
+    }
+
+    /// The first record of a thread from a position on that starts an operation. To be called with the lock
+    /// held.
+    pub(crate) fn started_by(&self, thread: u32, from: usize) -> Option<u64> {
+        let base = ptr::with_exposed_provenance::<u8>(self.base.load(Relaxed));
+        let mut position = from;
+        while position < self.tail() {
+            // SAFETY: as in `bytes`: a record begins here.
+            let head = unsafe { &*base.add(position).cast::<Head>() };
+            if head.thread == thread && Kind::from_code(head.kind).is_some_and(Kind::is_start) {
+                return Some(position as u64);
             }
             position += head.len_bytes as usize;
         }
         None
-    }
-
-    fn record(&self, position: usize) -> Option<(&Head, &[u8])> {
-        let base = ptr::with_exposed_provenance::<u8>(self.base.load(Relaxed));
-        if position >= self.tail.load(Relaxed) {
-            return None;
-        }
-        // SAFETY: the records up to the tail are whole, lie within the mapping, and never change again;
-        // the mapping stays while the lock is held.
-        unsafe {
-            let head = &*base.add(position).cast::<Head>();
-            let data = base.add(position + head.data_at as usize);
-            Some((head, slice::from_raw_parts(data, head.data_len as usize)))
-        }
     }
 
     /// Sees to it that the log has memory up to `end`.

@@ -397,6 +397,11 @@ pub(super) fn resized(held: &Held<'_>, ino: u64, size: u64) {
     }
 }
 
+/// The inodes that somebody has mapped.
+pub(super) fn mapped<'a>(held: &'a Held<'_>) -> impl Iterator<Item = u64> + 'a {
+    Maps::of(held).iter().map(|mapping| mapping.ino)
+}
+
 /// What of the watched files lies in a range of memory.
 pub(super) enum Found {
     None,

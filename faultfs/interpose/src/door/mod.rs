@@ -208,8 +208,6 @@ pub(crate) struct Known {
     pub(crate) ino: u64,
     /// From the root; empty for the root itself.
     pub(crate) path: Vec<u8>,
-    /// Of a regular file, in a session in which something may go wrong.
-    pub(crate) content: Vec<u8>,
 }
 
 impl Door {
@@ -420,7 +418,7 @@ impl Held<'_> {
     fn known(&self, known: &Known) {
         let nothing = Call { number: 0, args: [0; 6] };
         self.insert(&nothing, known.ino);
-        self.append(0, Kind::Known, &[known.ino], &known.path, &known.content);
+        self.append(0, Kind::Known, &[known.ino], &known.path, &[]);
     }
 
     fn append(

@@ -172,7 +172,7 @@ pub(super) fn rename(call: Call, from: At, to: At, flags: u32) -> Returned {
 
 /// Takes an inode out of those below the root when its last name is gone. Open descriptors of it
 /// are still followed.
-fn lost_name(gone: &Stat) {
+pub(super) fn lost_name(gone: &Stat) {
     if gone.is(libc::S_IFDIR) || gone.links == 1 {
         DOOR.inodes.remove(gone.ino);
     }

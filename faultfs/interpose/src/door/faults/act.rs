@@ -1,6 +1,5 @@
-//! Carrying out a call that something goes wrong with.
+//! Carrying out a call, with what goes wrong with it.
 
-use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::slice;
 
@@ -9,12 +8,13 @@ use faultfs::fault::{Effect, Fault};
 use faultfs::plan::OpKind;
 use libc::iovec;
 
-use super::super::Call;
+use crate::record::Kind;
+
 use super::super::files::PARTS_MAX;
 use super::super::sys::{self, Returned};
+use super::super::{Call, DOOR, maps};
 use super::ask::{self, Asked};
-use super::syncs;
-use crate::session;
+use super::{elsewhere, halves, space, syncs};
 
 /// Does what is left of a call, and answers as its fault says.
 pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
@@ -25,48 +25,95 @@ pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
             syncs::fail(&call, &fault)
         }
         Effect::Nothing(errno) => answer(0, errno),
-        Effect::Crash => {
-            session::cut();
-            answer(0, Some(EIO))
-        }
+        Effect::Crash => crash(call, asked),
         Effect::Part { len, errno } => {
-            let moves = matches!(asked.kind, OpKind::Read | OpKind::Write);
-            let returned = match () {
-                () if moves && len < whole => shortened(&call, len),
-                () if is_sync => syncs::sync(call),
-                () => call.record(),
+            let returned = match asked.kind {
+                OpKind::Read | OpKind::Write if len < whole => shortened(&call, len),
+                OpKind::SetLen if len < whole => shrunk(&call, len as u64),
+                _ => do_all(call, asked),
             };
             if returned < 0 {
                 return returned;
             }
             if asked.kind == OpKind::Read {
-                spoil(&call, asked, fault, returned as usize);
+                let offset = asked.offset;
+                each_part(&call, returned as usize, |at, part| {
+                    fault.spoil(offset.map(|offset| offset + at as u64), part);
+                });
             }
-            if errno.is_some() && matches!(asked.kind, OpKind::Open | OpKind::Create) {
-                give_up(call.number, returned as c_int);
+            if errno.is_some() {
+                give_up(&call, asked, returned);
             }
             answer(returned, errno)
         }
-        // These need more reach than the door says it has.
-        _ => call.record(),
+        Effect::Pieces(errno) => elsewhere::write(call, asked, &fault, None, errno),
+        Effect::Elsewhere(place) if asked.kind == OpKind::Read => elsewhere::read(call, &place),
+        Effect::Elsewhere(place) => elsewhere::write(call, asked, &fault, Some(&place), None),
+        Effect::Stale(since) => elsewhere::read_stale(call, asked, since),
+        Effect::BothNames(errno) => halves::leave_both_names(call, errno),
+        // A fault that this door does not know yet.
+        _ => do_all(call, asked),
     }
 }
 
+/// A call that nothing goes wrong with but what went wrong before: a sync that was owed an error, a disk that
+/// is full.
+pub(super) fn do_all(call: Call, asked: &Asked) -> Returned {
+    match asked.kind {
+        OpKind::Sync | OpKind::SyncDir => syncs::sync(call),
+        _ => space::within(call, asked),
+    }
+}
+
+/// The power goes while the call is under way: it is done, and for the record it never ended.
+fn crash(call: Call, asked: &Asked) -> Returned {
+    let from = DOOR.hold().map(|held| held.door.log.tail());
+    if asked.kind.is_change() || asked.writes {
+        let returned = call.record();
+        give_up(&call, asked, returned);
+    }
+    if let (Some(held), Some(from)) = (DOOR.hold(), from) {
+        maps::compare(&held);
+        let under_way = held.door.log.started_by(held.thread, from);
+        held.append(0, Kind::Cut, &[under_way.unwrap_or(0)], &[], &[]);
+    }
+    answer(0, Some(EIO))
+}
+
 /// What the caller is told: this, or an error.
-fn answer(done: Returned, errno: Option<Errno>) -> Returned {
+pub(super) fn answer(done: Returned, errno: Option<Errno>) -> Returned {
     errno.map_or(done, |errno| -(errno.raw() as Returned))
 }
 
 /// The caller is told that nothing was opened, so nobody else would close it.
-fn give_up(number: i64, fd: c_int) {
-    if !matches!(number, libc::SYS_mknod | libc::SYS_mknodat) {
+fn give_up(call: &Call, asked: &Asked, returned: Returned) {
+    let opens = matches!(asked.kind, OpKind::Open | OpKind::Create)
+        && !matches!(call.number, libc::SYS_mknod | libc::SYS_mknodat);
+    if let (true, Ok(fd)) = (opens, usize::try_from(returned)) {
         // SAFETY: a descriptor that nobody knows of yet.
-        unsafe { Call::new(libc::SYS_close, sys::args([fd as usize])) }.record();
+        unsafe { Call::new(libc::SYS_close, sys::args([fd])) }.record();
+    }
+}
+
+/// A change of size that comes as far as `len`.
+fn shrunk(call: &Call, len: u64) -> Returned {
+    let mut args = call.args;
+    if call.number != libc::SYS_fallocate {
+        args[1] = len as usize;
+        return Call { args, ..*call }.record();
+    }
+    // Space is given from the first byte on, and the size follows.
+    match (len as usize).checked_sub(args[2]) {
+        None | Some(0) => 0,
+        Some(part) => {
+            args[3] = part;
+            Call { args, ..*call }.record()
+        }
     }
 }
 
 /// A read or write of the first `len` bytes only.
-fn shortened(call: &Call, len: usize) -> Returned {
+pub(super) fn shortened(call: &Call, len: usize) -> Returned {
     if matches!(call.number, libc::SYS_copy_file_range | libc::SYS_sendfile) {
         let mut args = call.args;
         args[if call.number == libc::SYS_sendfile { 3 } else { 4 }] = len;
@@ -95,8 +142,8 @@ fn shortened(call: &Call, len: usize) -> Returned {
     Call { args, ..*call }.record()
 }
 
-/// Changes what was read, in the memory of the program.
-fn spoil(call: &Call, asked: &Asked, fault: Fault, read: usize) {
+/// Shows the parts of memory that a read has filled, each with how much was read before it.
+pub(super) fn each_part(call: &Call, read: usize, mut see: impl FnMut(usize, &mut [u8])) {
     let mut at = 0;
     let _ = ask::parts(call, |parts| {
         for part in parts {
@@ -107,7 +154,7 @@ fn spoil(call: &Call, asked: &Asked, fault: Fault, read: usize) {
             let base = part.iov_base.cast::<u8>();
             // SAFETY: the kernel has just written so many bytes there.
             let data = unsafe { slice::from_raw_parts_mut(base, len) };
-            fault.spoil(asked.offset.map(|offset| offset + at as u64), data);
+            see(at, data);
             at += len;
         }
     });

@@ -3,12 +3,14 @@
 use std::ffi::c_int;
 use std::slice;
 
+use faultfs::Reach;
 use faultfs::plan::OpKind;
 use libc::iovec;
 
 use super::super::files::PARTS_MAX;
 use super::super::sys::{self, Returned};
 use super::super::{Call, DOOR};
+use super::halves::{self, At};
 use super::text::What;
 
 /// A call as rules match it.
@@ -20,11 +22,14 @@ pub(super) struct Asked {
     pub(super) len: u64,
     /// An open that asks for write access.
     pub(super) writes: bool,
+    /// What the door can do beyond carrying the call out.
+    pub(super) reach: Reach,
 }
 
 impl Asked {
     fn new(kind: OpKind, what: What) -> Option<Self> {
-        Some(Self { kind, what, other: None, offset: None, len: 0, writes: false })
+        let (offset, reach) = (None, Reach::Call);
+        Some(Self { kind, what, other: None, offset, len: 0, writes: false, reach })
     }
 
     fn sized(kind: OpKind, what: What, len: u64) -> Option<Self> {
@@ -62,13 +67,22 @@ pub(super) fn of(call: &Call) -> Option<Asked> {
         libc::SYS_mknodat => Asked::new(OpKind::Create, path(fd, b)),
         libc::SYS_fsync | libc::SYS_fdatasync => {
             let is_dir = DOOR.behind(fd)?.is(libc::S_IFDIR);
-            Asked::new(if is_dir { OpKind::SyncDir } else { OpKind::Sync }, What::Fd(fd))
+            let kind = if is_dir { OpKind::SyncDir } else { OpKind::Sync };
+            Some(Asked { reach: Reach::Filesystem, ..Asked::new(kind, What::Fd(fd))? })
         }
         libc::SYS_sync | libc::SYS_syncfs => Asked::new(OpKind::SyncAll, What::Everything),
-        libc::SYS_ftruncate => on(fd, |what| Asked::sized(OpKind::SetLen, what, b as u64)),
-        libc::SYS_truncate => Asked::sized(OpKind::SetLen, path(CWD, a), b as u64),
+        libc::SYS_ftruncate => {
+            let size = DOOR.behind(fd).map(|stat| stat.size);
+            on(fd, |what| resized(what, size, b as u64))
+        }
+        libc::SYS_truncate => {
+            let size = sys::fstatat(CWD, a, 0).ok().map(|stat| stat.size);
+            resized(path(CWD, a), size, b as u64)
+        }
         libc::SYS_fallocate => {
-            on(fd, |what| Asked::sized(OpKind::SetLen, what, (c as u64).saturating_add(d as u64)))
+            // Other modes leave the size alone.
+            let size = DOOR.behind(fd).filter(|_| b as c_int == 0).map(|stat| stat.size);
+            on(fd, |what| resized(what, size, (c as u64).saturating_add(d as u64)))
         }
         libc::SYS_fchmod => on(fd, |what| Asked::new(OpKind::SetMode, what)),
         libc::SYS_chmod => Asked::new(OpKind::SetMode, path(CWD, a)),
@@ -83,13 +97,9 @@ pub(super) fn of(call: &Call) -> Option<Asked> {
         libc::SYS_getdents64 => on(fd, listed),
         libc::SYS_readlink => Asked::new(OpKind::ReadLink, path(CWD, a)),
         libc::SYS_readlinkat => Asked::new(OpKind::ReadLink, path(fd, b)),
-        libc::SYS_rename => Asked::between(OpKind::Rename, path(CWD, a), path(CWD, b)),
-        libc::SYS_renameat => Asked::between(OpKind::Rename, path(fd, b), path(c as c_int, d)),
-        libc::SYS_renameat2 => {
-            let exchange = e as u32 & libc::RENAME_EXCHANGE != 0;
-            let kind = if exchange { OpKind::Exchange } else { OpKind::Rename };
-            Asked::between(kind, path(fd, b), path(c as c_int, d))
-        }
+        libc::SYS_rename => renamed((CWD, a), (CWD, b), 0),
+        libc::SYS_renameat => renamed((fd, b), (c as c_int, d), 0),
+        libc::SYS_renameat2 => renamed((fd, b), (c as c_int, d), e as u32),
         libc::SYS_link => Asked::between(OpKind::Link, path(CWD, a), path(CWD, b)),
         libc::SYS_linkat => {
             let from = if e as c_int & libc::AT_EMPTY_PATH != 0 && is_empty(b) {
@@ -118,6 +128,21 @@ fn on(fd: c_int, asked: impl FnOnce(What) -> Option<Asked>) -> Option<Asked> {
     if DOOR.fds.get(fd) == 0 { None } else { asked(What::Fd(fd)) }
 }
 
+/// A change of size; grows from `size`.
+fn resized(what: What, size: Option<u64>, len: u64) -> Option<Asked> {
+    Some(Asked { offset: size, reach: Reach::File, ..Asked::sized(OpKind::SetLen, what, len)? })
+}
+
+/// A rename. Half of one is one of a regular file, in the place of another or of none.
+fn renamed(from: At, to: At, flags: u32) -> Option<Asked> {
+    let exchange = flags & libc::RENAME_EXCHANGE != 0;
+    let kind = if exchange { OpKind::Exchange } else { OpKind::Rename };
+    let halves = flags == 0 && halves::are_possible(from, to);
+    let reach = if halves { Reach::Filesystem } else { Reach::Call };
+    let asked = Asked::between(kind, What::Path(from.0, from.1), What::Path(to.0, to.1))?;
+    Some(Asked { reach, ..asked })
+}
+
 /// A read or write of a file.
 fn moved(call: &Call, kind: OpKind) -> Option<Asked> {
     let fd = call.args[0] as c_int;
@@ -128,7 +153,7 @@ fn moved(call: &Call, kind: OpKind) -> Option<Asked> {
         parts.iter().fold(0u64, |len, part| len.saturating_add(part.iov_len as u64))
     })?;
     let offset = if kind == OpKind::Write { written_at(call) } else { offset(call) };
-    Some(Asked { offset, len, ..Asked::new(kind, What::Fd(fd))? })
+    Some(Asked { offset, len, reach: Reach::Filesystem, ..Asked::new(kind, What::Fd(fd))? })
 }
 
 /// Shows the parts of memory that a read or write is about; none where the kernel refuses them.
@@ -151,11 +176,18 @@ pub(super) fn is_single(call: &Call) -> bool {
 
 /// Where a read or a write that does not append begins.
 fn offset(call: &Call) -> Option<u64> {
-    let at = call.args[3];
+    match is_at_position(call) {
+        true => here(call),
+        false => Some(call.args[3] as u64).filter(|at| i64::try_from(*at).is_ok()),
+    }
+}
+
+/// Whether a read or a write begins at the file's position, and moves it.
+pub(super) fn is_at_position(call: &Call) -> bool {
     match call.number {
-        libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => here(call),
-        libc::SYS_preadv2 | libc::SYS_pwritev2 if at == usize::MAX => here(call),
-        _ => Some(at as u64).filter(|at| i64::try_from(*at).is_ok()),
+        libc::SYS_read | libc::SYS_write | libc::SYS_readv | libc::SYS_writev => true,
+        libc::SYS_preadv2 | libc::SYS_pwritev2 => call.args[3] == usize::MAX,
+        _ => false,
     }
 }
 

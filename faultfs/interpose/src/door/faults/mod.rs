@@ -1,17 +1,21 @@
 //! What goes wrong: each call below the root is put to the injector before it is carried out.
 //!
 //! The injector is asked with the door's lock held, so that its counts are in the order of the log, and
-//! a signal handler that interrupted the door passes unjudged, as it passes unrecorded. Nothing here
-//! allocates: paths are told on the stack, by the kernel, and what was decided goes into the log as it
+//! a signal handler that interrupted the door passes unjudged, as it passes unrecorded. Deciding does not
+//! allocate: paths are told on the stack, by the kernel, and what was decided goes into the log as it
 //! is; words are made of it when the log is read. The injector itself allocates in three cases: for a rule
 //! that counts for each file and meets a new one, for a latent error that a write heals, and for a fault
-//! on a thread that has passed fail points. Such a plan is not for an engine whose signal handlers write files.
+//! on a thread that has passed fail points. Carrying out allocates where the fault needs more than the call:
+//! [`elsewhere`], [`past`], [`space`]. Such a plan is not for an engine whose signal handlers write files.
 //!
 //! A call is carried out in its own time, without the lock that it was judged under.
 
 mod act;
 mod ask;
-mod device;
+mod elsewhere;
+mod halves;
+mod past;
+mod space;
 mod syncs;
 mod text;
 
@@ -23,15 +27,18 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 use faultfs::Call as Subject;
+use faultfs::disk::Disk;
+use faultfs::fs::{Capacity, Rot};
 use faultfs::plan::OpKind;
 use faultfs::{Injection, Injector};
 
-use crate::record::Kind;
+use crate::record::{Kind, REACHES};
 
-use super::sys::Returned;
+use super::sys::{Returned, Stat};
 use super::{Call, DOOR, Held};
 
 use ask::Asked;
+pub(crate) use space::Space;
 use text::Text;
 
 /// What a session with faults starts from.
@@ -41,6 +48,10 @@ pub(crate) struct Armed {
     pub(crate) observe: bool,
     /// The path of the root, without links and dots.
     pub(crate) root: Vec<u8>,
+    /// What was there at the start, where somebody may want it back.
+    pub(crate) base: Option<Disk>,
+    /// How much the disk holds.
+    pub(crate) space: Space,
 }
 
 /// The faults of the session that is active, if it has any.
@@ -84,8 +95,7 @@ pub(super) fn pass(call: Call) -> Returned {
             Some((injector, injection)) => {
                 act::carry_out(call, &asked, injector.wait(injection).fault)
             }
-            None if asked.kind == OpKind::Sync => syncs::sync(call),
-            None => call.record(),
+            None => act::do_all(call, &asked),
         },
     };
     match call.number {
@@ -103,12 +113,36 @@ pub(super) fn pass(call: Call) -> Returned {
 
 /// Drops the clean pages of a file from memory: see [`crate::evict`].
 pub(crate) fn evict(fd: c_int) -> io::Result<()> {
-    let Some(held) = DOOR.hold() else { return Err(io::ErrorKind::NotFound.into()) };
+    let held = injecting()?;
+    let stat = regular(fd)?;
+    past::evict(&held, fd, &stat).ok_or(io::Error::from_raw_os_error(libc::EIO))
+}
+
+/// Changes stored bytes of a file: see [`crate::rot`].
+pub(crate) fn rot(fd: c_int, rot: Rot) -> io::Result<()> {
+    let held = injecting()?;
+    past::rot(&held, fd, &regular(fd)?, rot)
+}
+
+/// Limits the disk: see [`crate::set_capacity`].
+pub(crate) fn set_capacity(capacity: Capacity) -> io::Result<()> {
+    let held = injecting()?;
+    Faults::of(&held).into_iter().for_each(|armed| armed.space.set(capacity));
+    Ok(())
+}
+
+/// The lock, of a session with an injector.
+fn injecting() -> io::Result<Held<'static>> {
+    let held = DOOR.hold();
+    let injects = |held: &Held<'_>| Faults::of(held).is_some_and(|armed| armed.base.is_some());
+    held.filter(injects).ok_or(io::ErrorKind::NotFound.into())
+}
+
+/// A regular file below the root.
+fn regular(fd: c_int) -> io::Result<Stat> {
     let refuse = |errno| Err(io::Error::from_raw_os_error(errno));
     match DOOR.behind(fd) {
-        Some(stat) if stat.is(libc::S_IFREG) => {
-            device::evict(&held, fd, &stat).map_or(refuse(libc::EIO), Ok)
-        }
+        Some(stat) if stat.is(libc::S_IFREG) => Ok(stat),
         Some(_) => refuse(libc::EISDIR),
         None => refuse(libc::EINVAL),
     }
@@ -132,6 +166,7 @@ fn decide(call: &Call, asked: &Asked) -> Option<(Injector, Injection)> {
         offset: asked.offset,
         len: asked.len,
         writes: asked.writes,
+        reach: asked.reach,
         ..Subject::new(asked.kind, as_path(path.bytes()))
     };
     let injection = armed.injector.decide_at_once(&subject);
@@ -153,7 +188,9 @@ fn write(
     injection: Option<&Injection>,
 ) {
     let kind = OpKind::ALL.iter().position(|kind| *kind == asked.kind).unwrap_or(usize::MAX);
-    let words = [kind as u64, asked.offset.is_some().into(), asked.offset.unwrap_or(0), asked.len];
+    let reach = REACHES.iter().position(|reach| *reach == asked.reach).unwrap_or(0);
+    let (has_offset, offset) = (asked.offset.is_some().into(), asked.offset.unwrap_or(0));
+    let words = [kind as u64, has_offset, offset, asked.len, reach as u64, asked.writes.into()];
     let rule = injection.map_or("", |injection| &injection.rule);
     let points = injection.map_or(&[][..], |injection| &injection.points);
     let behind = || [rule].into_iter().chain(points.iter().map(|point| &**point));

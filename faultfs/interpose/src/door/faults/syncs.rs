@@ -7,14 +7,14 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::*};
 
 use faultfs::errno::Errno;
-use faultfs::fault::{Fault, Pages, Told};
+use faultfs::fault::{Fault, Pages, Size, Told};
 
 use crate::record::Kind;
 
 use super::super::inodes::FDS;
 use super::super::sys::{Returned, Stat};
 use super::super::{Call, DOOR, Held};
-use super::device;
+use super::past;
 
 /// Files of which a failed sync is not known to anybody: more than an engine that closes a file without
 /// a look at its sync can be meant to have.
@@ -105,7 +105,8 @@ fn take_owed(call: &Call) -> Option<Errno> {
         }
     }
     let errno = Errno::from_raw(errno.into());
-    note(&held, call, &stat, errno);
+    // Kernels differ in whether such a sync writes; the weaker side: nothing, the size neither.
+    note(&held, call, &stat, errno, Size::Reverted);
     Some(errno)
 }
 
@@ -136,14 +137,16 @@ pub(super) fn fail(call: &Call, fault: &Fault) -> Returned {
     let Some(held) = DOOR.hold() else { return now };
     let Some(stat) = DOOR.behind(call.fd(0)) else { return now };
     if stat.is(libc::S_IFDIR) {
-        note(&held, call, &stat, errno);
+        note(&held, call, &stat, errno, Size::Persisted);
         return now;
     }
     if how.pages == Pages::Reverted {
-        device::revert(&held, call, &stat);
+        past::revert(&held, call, &stat, how.size);
     }
+    // Dirty pages are what they were: as if nobody had asked for the sync.
     if how.pages != Pages::Dirty {
-        note(&held, call, &stat, errno);
+        past::sync_others(&held, call, &stat, how);
+        note(&held, call, &stat, errno, how.size);
     }
     match how.told {
         Told::EveryHandle | Told::EveryHandleLater => owe(stat.ino, errno),
@@ -182,7 +185,8 @@ fn keep_unseen(held: &Held<'_>, call: &Call, ino: u64, errno: Errno) {
 }
 
 /// A sync that failed, for the record.
-fn note(held: &Held<'_>, call: &Call, stat: &Stat, errno: Errno) {
-    let started = held.start(call, Kind::Sync, &[stat.ino], &[], &[]);
+fn note(held: &Held<'_>, call: &Call, stat: &Stat, errno: Errno, size: Size) {
+    let words = [stat.ino, u64::from(size == Size::Reverted)];
+    let started = held.start(call, Kind::Sync, &words, &[], &[]);
     held.end(started, -(errno.raw() as Returned), None);
 }

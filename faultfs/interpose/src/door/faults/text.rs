@@ -122,6 +122,13 @@ pub(super) enum What {
 }
 
 impl What {
+    pub(super) fn fd(&self) -> Option<c_int> {
+        match *self {
+            Self::Fd(fd) => Some(fd),
+            _ => None,
+        }
+    }
+
     /// Writes its path; none for what is not below the root.
     pub(super) fn tell(&self, root: &[u8], into: &mut Text) -> Option<()> {
         match *self {
