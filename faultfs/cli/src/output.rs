@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use faultfs::report::{CrashPoint, Failure, Loss, Report, page_of};
+use faultfs::report::{CrashPoint, Failure, Loss, Report, Shrunk, page_of};
 use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
 use serde::Serialize;
@@ -148,6 +148,7 @@ struct JsonFailure<'a> {
     at: &'a CrashPoint,
     marks: &'a Marks,
     losses: &'a [Loss],
+    shrunk: Option<&'a Shrunk>,
     fault: Option<&'a str>,
     fault_site: Option<String>,
 }
@@ -167,6 +168,7 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             at: &failure.crash,
             marks: &failure.marks,
             losses: &failure.losses,
+            shrunk: failure.shrunk.as_ref(),
             fault: failure.fault.as_deref(),
             fault_site: failure.fault_site.as_ref().map(ToString::to_string),
         }

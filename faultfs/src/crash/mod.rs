@@ -14,6 +14,7 @@ mod proof;
 #[cfg(test)]
 mod reference;
 mod sample;
+mod shrink;
 mod states;
 mod tape;
 #[cfg(test)]

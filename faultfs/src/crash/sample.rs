@@ -60,7 +60,7 @@ fn runs(len: usize, random: &mut Rng) -> BTreeSet<usize> {
 }
 
 /// The micro-ops at these places of the window in as few choices as there are runs.
-fn words(window: &[u32], chosen: &BTreeSet<usize>) -> Vec<Choice> {
+pub(super) fn words(window: &[u32], chosen: &BTreeSet<usize>) -> Vec<Choice> {
     let mut words: Vec<Choice> = Vec::new();
     let mut last = None;
     for &index in chosen {

@@ -273,7 +273,11 @@ impl<'a> Builder<'a> {
         Builder { model, moments: model.moments() }
     }
 
-    fn moment(&mut self, stamp: Stamp) -> Option<&Moment> {
+    pub(super) fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    pub(super) fn moment(&mut self, stamp: Stamp) -> Option<&Moment> {
         if self.moments.now().stamp > stamp {
             self.moments = self.model.moments();
         }

@@ -39,6 +39,13 @@ pub(crate) enum Choice {
     Torn { newer: u32, older: Older, sectors: u8 },
 }
 
+impl Choice {
+    /// True where a page arrived in part, or stale bytes show in its place.
+    pub(crate) fn spoils(&self) -> bool {
+        matches!(self, Choice::Torn { .. } | Choice::Stale(_))
+    }
+}
+
 /// The choices that lead to one disk at a crash point; none: everything was kept.
 ///
 /// Printed, they are the part of a replay token behind the crash point.

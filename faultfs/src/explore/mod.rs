@@ -15,6 +15,7 @@ mod losses;
 mod places;
 mod recovery;
 mod shard;
+mod shrink;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub use crate::crash::Bound;
 use crate::crash::{Builder, Listing, State, Token};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
-use crate::report::{CREATION_NOT_DURABLE, Failure, Report};
+use crate::report::{CREATION_NOT_DURABLE, Failure, Report, Shrunk};
 use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
@@ -34,6 +35,7 @@ pub use builder::{Explore, REPLAY};
 pub use door::{Door, Oracle, Plan, run};
 pub(crate) use door::{Workers, new_session, replay, trace_of, work};
 pub use faults::Faults;
+use findings::Looked;
 pub(crate) use findings::describe;
 pub use judge::{Checked, InProcess, Judge, Outcome, Recovery};
 pub use places::Crashes;
@@ -85,6 +87,19 @@ impl Settings<'_> {
             bound: self.bound,
             progress: &mut *self.progress,
             interrupted,
+        }
+    }
+
+    /// The same, of which nobody is told how it proceeds.
+    fn quiet<'a>(&'a self, silent: &'a mut dyn FnMut(Progress)) -> Settings<'a> {
+        Settings {
+            traces: self.traces.clone(),
+            replay: self.replay,
+            crashes: self.crashes.clone(),
+            recovery_depth: self.recovery_depth,
+            bound: self.bound,
+            progress: silent,
+            interrupted: self.interrupted,
         }
     }
 }
@@ -240,8 +255,11 @@ fn fill(
             report.not_measured.push(bound);
         }
     }
-    let found =
-        findings::failures(&model, &trace_id, &listing.distinct, &outcomes, settings.replay);
+    let states = &listing.distinct;
+    let looked = Looked { model: &model, trace_id: &trace_id, states, outcomes: &outcomes };
+    let found = findings::failures(looked, &mut BTreeMap::new(), judge, settings)?;
+    report.not_measured.extend(judge.take_doubts());
+    let found = found.into_iter().map(|(_, failure)| failure).collect();
     report.failures = confirm(&model, judge, found, &mut report.not_measured)?;
     if !interrupted() && judge.partition().is_none() {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
@@ -270,6 +288,22 @@ fn verdict(failures: &[Failure], not_measured: &[String]) -> Verdict {
     let counted = failures.iter().filter(|f| f.class != CREATION_NOT_DURABLE).map(|f| f.verdict);
     let unmeasured = (!not_measured.is_empty()).then_some(Verdict::NotMeasured);
     Verdict::worst(counted.chain(unmeasured).chain([Verdict::Held]))
+}
+
+/// A failing state of `model` made minimal, for runs that are not explored here: the state, what the check
+/// says of it, and what it took.
+pub(crate) fn shrunk(
+    model: &Model,
+    found: (State, Broken),
+    judge: &mut dyn Judge,
+    settings: &Settings<'_>,
+) -> Result<(State, Broken, Shrunk)> {
+    let trace_id = trace_id(&model.trace);
+    let mut rerun = shrink::rerun(model, &trace_id, judge, settings);
+    let found = shrink::Failing { state: found.0, broken: found.1 };
+    let mut shrinker = shrink::Shrinker::new(model, &[], &[], &mut *rerun);
+    let (failing, shrunk, _) = shrinker.shrink(found)?;
+    Ok((failing.state, failing.broken, shrunk))
 }
 
 /// What is reported is checked once more, in a fresh process; a hang with more patience. What does not

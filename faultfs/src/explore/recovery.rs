@@ -13,13 +13,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::findings::{Kind, Looked};
 use super::judge::{Judge, Outcome};
 use super::{Settings, confirm, findings, losses, trace_id};
 use crate::crash::{Bound, Builder, Listing, State};
 use crate::model::{Model, Profile};
 use crate::report::{Failure, Report};
 use crate::trace::{Mark, Marks, Stamp, Trace};
-use crate::verdict::Verdict;
 use crate::{Error, Result, file};
 
 /// Recoveries that are recorded before the states of any are checked: their traces are in memory.
@@ -50,7 +50,7 @@ struct Descent<'a, 'b, 'c> {
     seen: HashSet<(u128, Marks)>,
     recorded: u64,
     checked: u64,
-    failures: BTreeMap<(Verdict, &'static str, String), Failure>,
+    failures: BTreeMap<Kind, Failure>,
 }
 
 /// Looks at crashes during the recoveries from those states of `listing` that held, and during the
@@ -182,16 +182,14 @@ impl Descent<'_, '_, '_> {
         Ok(true)
     }
 
-    /// Failures of one kind are one entry, whichever recovery they come from.
+    /// Failures of one kind are one entry, whichever recovery they come from. What shrinks to a kind that is
+    /// known counts there too.
     fn add_failures(&mut self, run: &Run, outcomes: &[Option<Outcome>]) -> Result<()> {
-        let replay = self.settings.replay;
-        let found = findings::failures(&run.model, &run.id, &run.states, outcomes, replay);
-        for mut failure in found {
-            let kind = (failure.verdict, failure.class, failure.sentence());
-            if let Some(known) = self.failures.get_mut(&kind) {
-                known.count += failure.count;
-                continue;
-            }
+        let (model, trace_id, states) = (&run.model, &run.id, &run.states);
+        let looked = Looked { model, trace_id, states, outcomes };
+        let found = findings::failures(looked, &mut self.failures, self.judge, self.settings)?;
+        self.report.not_measured.extend(self.judge.take_doubts());
+        for (kind, mut failure) in found {
             failure.before.clone_from(&run.before);
             let reasons = &mut self.report.not_measured;
             let Some(failure) = confirm(&run.model, self.judge, vec![failure], reasons)?.pop()

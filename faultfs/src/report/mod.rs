@@ -3,6 +3,7 @@
 mod crash;
 #[cfg(feature = "html")]
 pub mod page;
+mod shrunk;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use crash::{CrashPoint, Fate, Loss, Part, Place};
+pub use shrunk::Shrunk;
 
 use crate::explore::{Partition, trace_id};
 use crate::model::Profile;
@@ -116,7 +118,7 @@ impl Coverage {
     }
 }
 
-/// One way to fail, shown by the state with the smallest token.
+/// One way to fail, shown by a state of which nothing could be given back: see [`Shrunk`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Failure {
@@ -144,6 +146,8 @@ pub struct Failure {
     /// What the crash lost or tore, each with the rule that allows it. What went only because it stands
     /// on one of these is not listed.
     pub losses: Vec<Loss>,
+    /// Whether less does, and what it took to find out; none where that was not tried.
+    pub shrunk: Option<Shrunk>,
     /// States that failed in this way.
     pub count: u64,
 }
@@ -234,6 +238,7 @@ impl fmt::Display for Failure {
             writeln!(f, "    {loss}")?;
             writeln!(f, "      allowed: {}", loss.rule)?;
         }
+        self.shrunk.iter().try_for_each(|shrunk| writeln!(f, "    {shrunk}"))?;
         writeln!(f, "    replay: {}", self.replay)
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::case::{Case, Token};
 use super::runner::{Outcome, Pools};
 use super::{Base, verdict};
-use crate::crash::{Builder, State, Token as StateToken};
-use crate::explore::{self, Door, Settings, trace_id};
+use crate::crash::{Builder, Token as StateToken};
+use crate::explore::{self, Door, Judge, Settings, trace_id};
 use crate::model::Model;
-use crate::report::{CrashPoint, Failure, Report, Swept};
+use crate::report::{CrashPoint, Failure, Report, Shrunk, Swept};
 use crate::trace::{Site, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
@@ -187,9 +187,12 @@ fn confirm<R: ?Sized>(
             if id != state.trace {
                 return Ok(Err(format!("{case}: {second}, and then the run was another")));
             }
-            let state = StateToken { trace: trace_id(&trace), ..state.clone() };
             save(&trace, settings)?;
-            (token(Some(state.clone())), on_disk(&trace, &state, &second))
+            let state = StateToken { trace: trace_id(&trace), ..state.clone() };
+            let mut judge = explore::Workers::new(runner.plan, &*door, &trace, &runner.session)?;
+            let (state, second, shrunk) = shrunk(&trace, state, second, &mut judge, settings)?;
+            let failure = on_disk(&trace, &state, &second);
+            (token(Some(state)), Failure { shrunk: Some(shrunk), ..failure })
         }
     };
     failure.token = token.to_string();
@@ -208,8 +211,37 @@ fn save(trace: &Trace, settings: &Settings<'_>) -> Result<()> {
 
 fn on_disk(trace: &Arc<Trace>, token: &StateToken, broken: &Broken) -> Failure {
     let model = Model::new(trace.clone(), token.profile());
-    let state = State { stamp: token.stamp, tape: token.tape.clone() };
-    explore::describe(&model, &mut Builder::new(&model), &state, broken, "", token.to_string())
+    let builder = &mut Builder::new(&model);
+    let failure = explore::describe(&model, builder, &token.state(), broken, token.to_string());
+    // Of what the folder of the database itself may lose the run without faults tells.
+    Failure { class: "", ..failure }
+}
+
+/// The smallest disk after the fault that fails like this one, again in a fresh process.
+fn shrunk(
+    trace: &Arc<Trace>,
+    token: StateToken,
+    broken: Broken,
+    judge: &mut dyn Judge,
+    settings: &Settings<'_>,
+) -> Result<(StateToken, Broken, Shrunk)> {
+    let model = Model::new(trace.clone(), token.profile());
+    let found = (token.state(), broken.clone());
+    let (state, smaller, mut shrunk) = explore::shrunk(&model, found, judge, settings)?;
+    let least = StateToken { stamp: state.stamp, tape: state.tape, ..token.clone() };
+    if least == token {
+        return Ok((token, broken, shrunk));
+    }
+    let patience = smaller.verdict() == Verdict::Hung;
+    let again = judge.afresh(&model, &[least.to_string()], patience)?.pop().flatten();
+    match again {
+        Some(Err(again)) if again.verdict() == smaller.verdict() => Ok((least, smaller, shrunk)),
+        _ => {
+            shrunk.open = Some(format!("{least} failed once, and not in a fresh process"));
+            shrunk.to = shrunk.from;
+            Ok((token, broken, shrunk))
+        }
+    }
 }
 
 fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
@@ -225,6 +257,7 @@ fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
         crash: CrashPoint::none(base.ops.len() as u64),
         marks: Default::default(),
         losses: Vec::new(),
+        shrunk: None,
         count: 1,
     }
 }

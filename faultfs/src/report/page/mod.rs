@@ -234,6 +234,7 @@ fn facts(failure: &Failure) -> Markup {
                 dt { "Of a class" } dd { (CREATION_NOT_DURABLE) ": the caller's to make durable; it does not decide the verdict" }
             }
             dt { "Seen in" } dd { (failure.count) @if failure.count == 1 { " state" } @else { " states, of which this one says most" } }
+            @if let Some(shrunk) = &failure.shrunk { dt { "Shrunk" } dd { (shrunk) } }
             dt { "Replay" } dd { pre.replay tabindex="0" { code { (failure.replay) } } }
         }
     }
