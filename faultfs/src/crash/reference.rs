@@ -388,7 +388,7 @@ impl<'a> Machine<'a> {
         };
         let in_range = |page: u64| page * PAGE < range.end && range.start < (page + 1) * PAGE;
         match (&of.op, what) {
-            (Op::Write { ino: i, offset, data, .. }, What::Page) => {
+            (Op::Write { ino: i, offset, data, .. }, What::Page | What::Size) => {
                 let mut spans = page_spans(*offset, data.len() as u64);
                 *i == ino && spans.nth(number).is_some_and(|(page, ..)| in_range(page))
             }
@@ -396,7 +396,7 @@ impl<'a> Machine<'a> {
                 *i == ino && in_range(offset / PAGE + number as u64)
             }
             (Op::SetLen { ino: i, len }, What::Tail) => *i == ino && in_range(len / PAGE),
-            (Op::Write { ino: i, .. } | Op::SetLen { ino: i, .. }, What::Size) => *i == ino,
+            (Op::SetLen { ino: i, .. }, What::Size) => *i == ino,
             (Op::SetMode { ino: i, .. }, What::Mode) => all && *i == ino,
             (_, What::Names) if self.profile.intent_log => true,
             (

@@ -134,12 +134,19 @@ impl<'a> Moments<'a> {
 
     /// Data, and the size that comes with it.
     fn is_data(&self, id: u32) -> bool {
-        let micro = &self.model.micros.all[id as usize];
-        match micro.part {
+        match self.model.micros.all[id as usize].part {
             Part::Page(_) => true,
-            Part::Len { .. } => matches!(self.model.trace.ops[micro.op].op, Op::Write { .. }),
+            Part::Len { .. } => self.came_with_data(id),
             Part::Slots(_) | Part::Mode { .. } => false,
         }
+    }
+
+    /// A size that a write has brought reaches the disk when its page does: a sync of other pages leaves it
+    /// (fs/ext4/inode.c, `ext4_da_do_write_end`: `i_disksize` waits for the write-back of the pages up to
+    /// `i_size`; fs/xfs/xfs_aops.c, `xfs_end_ioend`).
+    fn came_with_data(&self, id: u32) -> bool {
+        let micro = &self.model.micros.all[id as usize];
+        matches!(self.model.trace.ops[micro.op].op, Op::Write { .. })
     }
 
     /// What the sync `index`, which has just ended, is about.
@@ -179,7 +186,11 @@ impl<'a> Moments<'a> {
             let part = &self.model.micros.all[id as usize].part;
             let is_covered = match part {
                 Part::Page(patch) => patch.ino == ino && pages.contains(&patch.page),
-                Part::Len { ino: i, .. } => *i == ino,
+                Part::Len { ino: i, len, .. } => {
+                    *i == ino
+                        && (!self.came_with_data(id)
+                            || pages.contains(&(len.saturating_sub(1) / PAGE)))
+                }
                 Part::Mode { ino: i, .. } => *i == ino && kind == SyncKind::All,
                 Part::Slots(changes) => logs || changes.iter().any(|(slot, _)| slot.dir == ino),
             };
