@@ -66,6 +66,16 @@ impl OnDevice {
         content
     }
 
+    /// As [`reverted`](Self::reverted), of the pages alone that these bytes touch. The size stays.
+    pub fn reverted_pages(&self, live: &Content, bytes: Range<u64>) -> Content {
+        let mut content = live.clone();
+        let held = live.page_numbers().chain(self.content.page_numbers());
+        let touched = bytes.start / PAGE..bytes.end.div_ceil(PAGE);
+        let pages: BTreeSet<u64> = held.filter(|page| touched.contains(page)).collect();
+        pages.into_iter().for_each(|page| content.put_page(page, self.content.page(page)));
+        content
+    }
+
     /// What a sync of which only some pages cannot be written has written: offsets and lengths. Where it is
     /// not sure what becomes of the size, nothing is.
     pub fn written_besides(&self, how: SyncFailure) -> Vec<(u64, u64)> {

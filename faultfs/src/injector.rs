@@ -101,12 +101,13 @@ impl fmt::Display for Call<'_> {
         if let Some(other) = self.other {
             write!(f, " {}", other.display())?;
         }
+        use OpKind::{Load, Read, SetLen, Store, SyncMap, Write};
         match (self.kind, self.offset) {
-            (OpKind::Read | OpKind::Write, Some(offset)) => {
+            (Read | Write | Load | Store | SyncMap, Some(offset)) => {
                 write!(f, " {offset}..{}", offset.saturating_add(self.len))
             }
-            (OpKind::Read | OpKind::Write, None) => write!(f, " {} bytes", self.len),
-            (OpKind::SetLen, _) => write!(f, " {}", self.len),
+            (Read | Write, None) => write!(f, " {} bytes", self.len),
+            (SetLen, _) => write!(f, " {}", self.len),
             _ => Ok(()),
         }
     }

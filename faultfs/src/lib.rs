@@ -105,14 +105,14 @@ pub mod worker;
 #[path = "off.rs"]
 pub mod fs;
 #[cfg(not(feature = "faults"))]
-pub use fs::{FaultFile, Injector};
+pub use fs::{FaultFile, FaultMap, Injector};
 
 #[cfg(feature = "faults")]
 pub use error::{Error, Result};
 #[cfg(feature = "faults")]
 pub use explore::explore;
 #[cfg(feature = "faults")]
-pub use fs::{FaultFile, FaultFs, FaultIter};
+pub use fs::{FaultFile, FaultFs, FaultIter, FaultMap};
 #[cfg(feature = "faults")]
 pub use injector::{Call, Injection, Injector, Reach, Seen};
 #[cfg(feature = "faults")]

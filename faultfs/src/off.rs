@@ -5,6 +5,10 @@
 
 #[path = "fs/file.rs"]
 mod file;
+#[path = "fs/map.rs"]
+mod map;
+#[path = "fs/mapping.rs"]
+mod mapping;
 #[cfg(feature = "redb")]
 #[path = "fs/redb.rs"]
 mod redb;
@@ -15,6 +19,8 @@ mod storage;
 mod tokio;
 
 pub use file::FaultFile;
+pub use map::FaultMap;
+pub use mapping::{Mapping, MappingMut};
 #[cfg(feature = "redb")]
 pub use redb::RedbBackend;
 pub use storage::Storage;
@@ -41,6 +47,7 @@ impl Injector {
 mod door {
     use std::fmt::DebugStruct;
     use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+    use std::ops::Range;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
 
@@ -79,6 +86,10 @@ mod door {
         pub(super) fn write_vectored(&self, _: &mut impl Write, _: &[IoSlice<'_>]) -> io::Result<usize> { match *self {} }
         pub(super) fn set_len(&self, _: &impl Storage, _: u64) -> io::Result<()> { match *self {} }
         pub(super) fn sync(&self, _: &impl Storage, _: SyncKind) -> io::Result<()> { match *self {} }
+        pub(super) fn load<M, T>(&self, _: &M, _: Range<usize>, _: impl FnOnce(&[u8]) -> T) -> io::Result<T> { match *self {} }
+        pub(super) fn store<M>(&self, _: &mut M, _: &[u8], _: usize) -> io::Result<()> { match *self {} }
+        pub(super) fn edit<M, T>(&self, _: &mut M, _: Range<usize>, _: impl FnOnce(&mut [u8]) -> T) -> io::Result<T> { match *self {} }
+        pub(super) fn msync<M>(&self, _: &M, _: usize, _: usize) -> io::Result<()> { match *self {} }
         pub(super) fn call<T>(&self, _: OpKind, _: impl FnOnce() -> io::Result<T>) -> io::Result<T> { match *self {} }
     }
 

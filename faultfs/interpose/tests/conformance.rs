@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "calls of libc")]
 
+#[allow(dead_code, reason = "nothing is mapped here")]
 #[path = "../../tests/conformance/ask.rs"]
 mod ask;
 #[path = "../../tests/conformance/bare.rs"]

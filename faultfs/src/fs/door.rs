@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::panic::{Location, RefUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ pub(super) trait Witness: Anywhere + Send + Sync + RefUnwindSafe {
     fn injected(&self, call: &Call<'_>, injection: &Injection);
 
     /// A sync fails before its effect: what becomes of the file, and what the caller is told.
-    fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()>;
+    fn fail_sync(&self, fault: &Fault, what: Synced, caller: Caller) -> io::Result<()>;
 
     /// Moves the cursor behind what a call at the cursor has written otherwise.
     fn move_cursor(&self, to: u64) -> io::Result<()>;
@@ -96,10 +97,30 @@ pub(super) trait Witness: Anywhere + Send + Sync + RefUnwindSafe {
 /// What is under way when the power goes.
 pub(super) enum Doing<'a> {
     Write(u64, &'a [u8]),
+    Store(u64, &'a [u8]),
     SetLen(u64),
-    Sync(SyncKind),
+    Sync(Synced),
     /// Nothing that a crash could leave half done.
     Nothing,
+}
+
+/// What a sync is about.
+#[derive(Clone, Copy)]
+pub(super) enum Synced {
+    /// A file, its data or all of it.
+    File(SyncKind),
+    /// The pages of a mapping that these bytes of the file touch.
+    Range { offset: u64, len: u64 },
+}
+
+impl Synced {
+    /// The bytes of the file that it is about.
+    pub(super) fn bytes(self) -> Range<u64> {
+        match self {
+            Synced::File(_) => 0..u64::MAX,
+            Synced::Range { offset, len } => offset..offset.saturating_add(len),
+        }
+    }
 }
 
 impl Door {
@@ -129,7 +150,7 @@ impl Door {
 
     /// The power goes.
     #[track_caller]
-    fn crash<T>(&self, doing: Doing<'_>) -> io::Result<T> {
+    pub(super) fn crash<T>(&self, doing: Doing<'_>) -> io::Result<T> {
         let caller = Location::caller();
         if let Some(witness) = &self.witness {
             witness.crash(doing, caller);
@@ -319,22 +340,36 @@ impl Door {
     #[cold]
     #[track_caller]
     pub(super) fn sync(&self, inner: &impl Storage, kind: SyncKind) -> io::Result<()> {
-        let fault = self.decide(OpKind::Sync, None, 0, Reach::Call).map(|(fault, _)| fault);
-        let effect = fault.as_ref().map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
-        let errno = match (effect, &fault, &self.witness) {
-            (Effect::Crash, ..) => return self.crash(Doing::Sync(kind)),
-            (Effect::Nothing(_), Some(fault), Some(witness)) if fault.sync_failure().is_some() => {
-                return witness.fail_sync(fault, kind, Location::caller());
-            }
-            (Effect::Nothing(errno), ..) => return answer((), errno),
-            (Effect::Part { errno, .. }, ..) => errno,
-            _ => None,
+        let decided = self.decide(OpKind::Sync, None, 0, Reach::Call);
+        let errno = match self.before_sync(decided, Synced::File(kind)) {
+            ControlFlow::Break(done) => return done,
+            ControlFlow::Continue(errno) => errno,
         };
         match kind {
             SyncKind::All => inner.sync_all()?,
             SyncKind::Data => inner.sync_data()?,
         }
         answer((), errno)
+    }
+
+    /// What is left of a sync: nothing, or all of it, after which the caller is told of an error, or not.
+    #[track_caller]
+    pub(super) fn before_sync(
+        &self,
+        decided: Decided,
+        what: Synced,
+    ) -> ControlFlow<io::Result<()>, Option<Errno>> {
+        let fault = decided.map(|(fault, _)| fault);
+        let effect = fault.as_ref().map_or(Effect::WHOLE, |fault| fault.effect(None, 1));
+        match (effect, &fault, &self.witness) {
+            (Effect::Crash, ..) => ControlFlow::Break(self.crash(Doing::Sync(what))),
+            (Effect::Nothing(_), Some(fault), Some(witness)) if fault.sync_failure().is_some() => {
+                ControlFlow::Break(witness.fail_sync(fault, what, Location::caller()))
+            }
+            (Effect::Nothing(errno), ..) => ControlFlow::Break(answer((), errno)),
+            (Effect::Part { errno, .. }, ..) => ControlFlow::Continue(errno),
+            _ => ControlFlow::Continue(None),
+        }
     }
 
     /// A call that moves no data and is not recorded with its line.

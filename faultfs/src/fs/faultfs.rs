@@ -78,8 +78,10 @@ pub(super) const UMASK: u32 = 0o022;
 ///
 /// # Limits
 ///
-/// No times, owners, extended attributes, locks, special files or memory maps. A new directory does not
-/// inherit a set-group-ID bit, and a handle of a directory has no position. On a folder, whatever else changes it makes the trace not measured.
+/// No times, owners, extended attributes, locks or special files; files are mapped by
+/// [`FaultFile::map_mut`](crate::FaultFile::map_mut) and its kin, not by their descriptors. A new directory
+/// does not inherit a set-group-ID bit, and a handle of a directory has no position. On a folder, whatever
+/// else changes it makes the trace not measured.
 #[derive(Clone)]
 pub struct FaultFs {
     pub(super) shared: Arc<Shared>,

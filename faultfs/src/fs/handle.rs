@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::at::Anywhere;
-use super::door::{Doing, Witness};
+use super::door::{Doing, Synced, Witness};
 use super::file::FaultFile;
 use super::folder::{Folder, Stat};
 use super::metadata::Metadata;
@@ -39,17 +39,17 @@ use crate::trace::Outcome;
 #[derive(Clone)]
 pub struct FsFile(Arc<Open>);
 
-/// An open file description: shared by the clones of a handle.
-struct Open {
-    shared: Arc<Shared>,
+/// An open file description: shared by the clones of a handle and by mappings.
+pub(super) struct Open {
+    pub(super) shared: Arc<Shared>,
     id: OpenId,
-    ino: Ino,
-    options: OpenOptions,
+    pub(super) ino: Ino,
+    pub(super) options: OpenOptions,
     is_dir: bool,
     /// Read and set under the lock of the filesystem only.
     cursor: AtomicU64,
     /// The open file of a real folder.
-    real: Option<std::fs::File>,
+    pub(super) real: Option<std::fs::File>,
 }
 
 impl FsFile {
@@ -68,6 +68,10 @@ impl FsFile {
     /// The inode that is open.
     pub fn ino(&self) -> Ino {
         self.0.ino
+    }
+
+    pub(super) fn open(&self) -> &Open {
+        &self.0
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -111,12 +115,12 @@ impl FsFile {
 }
 
 impl Open {
-    fn content<'a>(&self, state: &'a State) -> io::Result<&'a Content> {
+    pub(super) fn content<'a>(&self, state: &'a State) -> io::Result<&'a Content> {
         state.disk().content(self.ino).ok_or(EISDIR.into())
     }
 
     /// The size of a file, which is read by that.
-    fn len(&self, state: &State) -> io::Result<u64> {
+    pub(super) fn len(&self, state: &State) -> io::Result<u64> {
         state.reading(|reads| reads.len(self.ino));
         Ok(self.content(state)?.len())
     }
@@ -238,7 +242,20 @@ impl Open {
     }
 
     fn sync(&self, kind: SyncKind, caller: Caller) -> io::Result<()> {
-        let op = Op::Sync { ino: self.ino, kind };
+        let real = match kind {
+            SyncKind::All => std::fs::File::sync_all,
+            SyncKind::Data => std::fs::File::sync_data,
+        };
+        self.synced(Op::Sync { ino: self.ino, kind }, caller, real)
+    }
+
+    /// A sync of the file, or of pages of it.
+    pub(super) fn synced(
+        &self,
+        op: Op,
+        caller: Caller,
+        real: impl FnOnce(&std::fs::File) -> io::Result<()>,
+    ) -> io::Result<()> {
         {
             let state = &mut *self.shared.enter(Wants::Change)?;
             if let Some(errno) = state.owed.remove(&self.id) {
@@ -249,37 +266,57 @@ impl Open {
                 return Err(errno.into());
             }
         }
-        self.shared.sync(op, caller, |_| match (&self.real, kind) {
-            (None, _) => Ok(()),
-            (Some(real), SyncKind::All) => real.sync_all(),
-            (Some(real), SyncKind::Data) => real.sync_data(),
-        })
+        self.shared.sync(op, caller, |_| self.real.as_ref().map_or(Ok(()), real))
     }
 }
 
 impl Open {
-    /// The pages of the file as the device has them; with `size` its size too.
-    fn revert(&self, state: &mut State, size: Size, caller: Caller) -> io::Result<()> {
+    /// The pages that a sync was about as the device has them; where that was the whole file, its size by
+    /// `size` too.
+    fn revert(
+        &self,
+        state: &mut State,
+        what: Synced,
+        size: Size,
+        caller: Caller,
+    ) -> io::Result<()> {
         state.reading(Reads::everything);
-        let content = state.on_device(self.ino).reverted(self.content(state)?, size);
+        let (device, live) = (state.on_device(self.ino), self.content(state)?);
+        let content = match what {
+            Synced::File(_) => device.reverted(live, size),
+            Synced::Range { .. } => device.reverted_pages(live, what.bytes()),
+        };
         state.restore(self.ino, &content, self.reopened()?.as_ref(), caller)
     }
 
-    /// A sync of which only some pages cannot be written has written the others.
-    fn write_others(&self, state: &mut State, how: SyncFailure, caller: Caller) {
+    /// A sync of which only some pages cannot be written has written the others that it was about.
+    fn write_others(&self, state: &mut State, what: Synced, how: SyncFailure, caller: Caller) {
         if how.only.is_none() {
             return;
         }
         state.reading(Reads::everything);
         for (offset, len) in state.on_device(self.ino).written_besides(how) {
-            let started = state.start(caller, Op::SyncMap { ino: self.ino, offset, len });
-            state.end(started, Outcome::Done);
+            let about = what.bytes();
+            let (first, end) = (offset.max(about.start), (offset + len).min(about.end));
+            if first < end {
+                let op = Op::SyncMap { ino: self.ino, offset: first, len: end - first };
+                let started = state.start(caller, op);
+                state.end(started, Outcome::Done);
+            }
+        }
+    }
+
+    /// What a sync asks for.
+    fn sync_op(&self, what: Synced) -> Op {
+        match what {
+            Synced::File(kind) => Op::Sync { ino: self.ino, kind },
+            Synced::Range { offset, len } => Op::SyncMap { ino: self.ino, offset, len },
         }
     }
 
     /// The file of a real folder, for writing anywhere: this handle need not be one that writes, and may be
     /// one that appends.
-    fn reopened(&self) -> io::Result<Option<std::fs::File>> {
+    pub(super) fn reopened(&self) -> io::Result<Option<std::fs::File>> {
         let open = |real: &std::fs::File| {
             let path = format!("/proc/self/fd/{}", real.as_raw_fd());
             std::fs::OpenOptions::new().write(true).open(path)
@@ -355,7 +392,7 @@ fn add(position: u64, by: i64) -> io::Result<u64> {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shared.lock().close(self.ino, self.id);
+        self.shared.lock_anyway().close(self.ino, self.id);
     }
 }
 
@@ -399,27 +436,30 @@ impl Witness for Open {
             Doing::SetLen(len) if self.options.writes() && i64::try_from(len).is_ok() => {
                 Some(Op::SetLen { ino, len })
             }
-            Doing::Sync(kind) => Some(Op::Sync { ino, kind }),
+            Doing::Store(offset, data) => {
+                Some(Op::MapStore { ino, offset, data: Bytes::new(data) })
+            }
+            Doing::Sync(what) => Some(self.sync_op(what)),
             _ => None,
         };
         state.crash(op, caller);
         self.shared.thawed.notify_all();
     }
 
-    fn fail_sync(&self, fault: &Fault, kind: SyncKind, caller: Caller) -> io::Result<()> {
+    fn fail_sync(&self, fault: &Fault, what: Synced, caller: Caller) -> io::Result<()> {
         let (Some(how), Some(errno)) = (fault.sync_failure(), fault.errno()) else { return Ok(()) };
         let state = &mut *self.shared.lock();
-        let op = Op::Sync { ino: self.ino, kind };
+        let op = self.sync_op(what);
         if self.is_dir {
             state.note_failed(caller, op, errno);
             return Err(errno.into());
         }
         if how.pages == Pages::Reverted {
-            self.revert(state, how.size, caller)?;
+            self.revert(state, what, how.size, caller)?;
         }
         // Dirty pages are what they were: as if nobody had asked for the sync.
         if how.pages != Pages::Dirty {
-            self.write_others(state, how, caller);
+            self.write_others(state, what, how, caller);
             state.note_failed_sync(caller, op, errno, how);
         }
         match how.told {

@@ -8,6 +8,7 @@ use std::thread::{self, ThreadId};
 
 use super::capacity::Capacity;
 use super::folder::Folder;
+use super::fs_map::check_not_editing;
 use super::names::Names;
 use super::path::Roots;
 use super::power::{Freezer, Wants};
@@ -106,7 +107,17 @@ impl Shared {
     /// stamps is the order of the effects. Syncs let go of it while the folder syncs.
     ///
     /// A workload that panics is a finding, not the end: nothing here is left half done by one.
+    ///
+    /// # Panics
+    ///
+    /// Within a `FaultMap::edit`, whose stores come after this.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        check_not_editing(self);
+        self.lock_anyway()
+    }
+
+    /// As [`Shared::lock`], for what is no op.
+    pub(super) fn lock_anyway(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

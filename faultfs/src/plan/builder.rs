@@ -84,6 +84,10 @@ pub mod on {
         read_link ReadLink "Reading a symbolic link."
         create_dir CreateDir "Making a directory."
         read_dir ReadDir "Listing a directory."
+        map Map "Mapping a file into memory."
+        load Load "Reading a mapped file's bytes in memory: see [`FaultMap`](crate::FaultMap)."
+        store Store "Writing a mapped file's bytes in memory: see [`FaultMap`](crate::FaultMap)."
+        msync SyncMap "`msync` with `MS_SYNC` of a range of a mapped file."
     }
 
     /// Any op.
@@ -271,52 +275,56 @@ impl When<on::Read> {
     }
 }
 
-impl When<on::Read> {
-    /// The bit `bit` of the file, counted from its start (byte `bit / 8`, of lowest value 0), is read as
-    /// its opposite; the file itself keeps it. Only reads that span the byte are counted, and only where
-    /// the offset is known: positional reads, and files of a [`FaultFs`].
-    ///
-    /// [`FaultFs`]: crate::FaultFs
-    pub fn flip(self, bit: u64) -> Rule {
-        self.rule(Fault::Flip(bit))
-    }
+macro_rules! wrong_reads {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// The bit `bit` of the file, counted from its start (byte `bit / 8`, of lowest value 0), is read as
+            /// its opposite; the file itself keeps it. Only reads that span the byte are counted, and only where
+            /// the offset is known: positional reads, and files of a [`FaultFs`].
+            ///
+            /// [`FaultFs`]: crate::FaultFs
+            pub fn flip(self, bit: u64) -> Rule {
+                self.rule(Fault::Flip(bit))
+            }
+
+            /// These bytes of the file are read as others, drawn from `seed` and the place of each; the file
+            /// itself keeps them. Where the offset is known, as for [`flip`](Self::flip).
+            ///
+            /// # Panics
+            ///
+            /// Where the range is empty.
+            #[track_caller]
+            pub fn garbage(self, bytes: Range<u64>, seed: u64) -> Rule {
+                let (first, end) = not_empty(bytes);
+                self.rule(Fault::Garbage { first, end, seed })
+            }
+
+            /// The read finds what the file held earlier: before the last write that touched what is read, or at
+            /// the last sync. Only files of a [`FaultFs`] know; a recording that starts anew forgets.
+            ///
+            /// [`FaultFs`]: crate::FaultFs
+            pub fn stale(self, since: Since) -> Rule {
+                self.rule(Fault::Stale(since))
+            }
+
+            /// The sectors of 512 bytes that these bytes touch cannot be read: whatever touches one of them fails
+            /// with `errno`, until it has been written again as a whole, or the file was made anew or cut there.
+            /// Where the offset is known, as for [`flip`](Self::flip). A write that something else goes wrong
+            /// with heals nothing.
+            ///
+            /// # Panics
+            ///
+            /// Where the range is empty.
+            #[track_caller]
+            pub fn latent(self, bytes: Range<u64>, errno: Errno) -> Rule {
+                let (first, end) = not_empty(bytes);
+                self.rule(Fault::Latent { first, end, errno })
+            }
+        }
+    )*};
 }
 
-impl When<on::Read> {
-    /// These bytes of the file are read as others, drawn from `seed` and the place of each; the file
-    /// itself keeps them. Where the offset is known, as for [`flip`](Self::flip).
-    ///
-    /// # Panics
-    ///
-    /// Where the range is empty.
-    #[track_caller]
-    pub fn garbage(self, bytes: Range<u64>, seed: u64) -> Rule {
-        let (first, end) = not_empty(bytes);
-        self.rule(Fault::Garbage { first, end, seed })
-    }
-
-    /// The read finds what the file held earlier: before the last write that touched what is read, or at
-    /// the last sync. Only files of a [`FaultFs`] know; a recording that starts anew forgets.
-    ///
-    /// [`FaultFs`]: crate::FaultFs
-    pub fn stale(self, since: Since) -> Rule {
-        self.rule(Fault::Stale(since))
-    }
-
-    /// The sectors of 512 bytes that these bytes touch cannot be read: whatever touches one of them fails
-    /// with `errno`, until it has been written again as a whole, or the file was made anew or cut there.
-    /// Where the offset is known, as for [`flip`](Self::flip). A write that something else goes wrong
-    /// with heals nothing.
-    ///
-    /// # Panics
-    ///
-    /// Where the range is empty.
-    #[track_caller]
-    pub fn latent(self, bytes: Range<u64>, errno: Errno) -> Rule {
-        let (first, end) = not_empty(bytes);
-        self.rule(Fault::Latent { first, end, errno })
-    }
-}
+wrong_reads!(Read Load);
 
 #[track_caller]
 fn not_empty(bytes: Range<u64>) -> (u64, u64) {
@@ -339,7 +347,7 @@ macro_rules! misdirected {
     )*};
 }
 
-misdirected!(Read Write);
+misdirected!(Read Write Load);
 
 macro_rules! changes {
     ($($kind:ident)*) => {$(
@@ -356,6 +364,7 @@ macro_rules! changes {
 
 changes! {
     Create Write Sync SyncDir SyncAll SetLen SetMode Rename Exchange Remove RemoveDir Link Symlink CreateDir
+    SyncMap
 }
 
 impl When<on::SetLen> {
@@ -398,7 +407,7 @@ macro_rules! at_offsets {
     )*};
 }
 
-at_offsets!(Read Write);
+at_offsets!(Read Write Load Store SyncMap);
 
 macro_rules! lying_syncs {
     ($($kind:ident)*) => {$(
@@ -412,20 +421,26 @@ macro_rules! lying_syncs {
     )*};
 }
 
-lying_syncs!(Sync SyncDir SyncAll);
+lying_syncs!(Sync SyncDir SyncAll SyncMap);
 
-impl When<on::Sync> {
-    /// The sync fails as `how` says, with `errno`. What is clean in memory only is lost when memory is needed
-    /// ([`FaultFs::evict`]) or the power goes; that a later sync succeeds says nothing of it.
-    ///
-    /// Around a file of your own, of whose pages nothing is known, it fails where the caller is told by this
-    /// sync, and else succeeds; nothing is synced.
-    ///
-    /// [`FaultFs::evict`]: crate::FaultFs::evict
-    pub fn fail_sync(self, how: SyncFailure, errno: Errno) -> Rule {
-        self.rule(Fault::FailSync { how, errno })
-    }
+macro_rules! failed_syncs {
+    ($($kind:ident)*) => {$(
+        impl When<on::$kind> {
+            /// The sync fails as `how` says, with `errno`. What is clean in memory only is lost when memory is needed
+            /// ([`FaultFs::evict`]) or the power goes; that a later sync succeeds says nothing of it.
+            ///
+            /// Around a file of your own, of whose pages nothing is known, it fails where the caller is told by this
+            /// sync, and else succeeds; nothing is synced.
+            ///
+            /// [`FaultFs::evict`]: crate::FaultFs::evict
+            pub fn fail_sync(self, how: SyncFailure, errno: Errno) -> Rule {
+                self.rule(Fault::FailSync { how, errno })
+            }
+        }
+    )*};
 }
+
+failed_syncs!(Sync SyncMap);
 
 impl When<on::Write> {
     /// The write takes `bytes` bytes (at least 1) and says so. Writes of no more than that are not

@@ -53,14 +53,23 @@ op_kinds! {
     ReadLink "read-link" "Reading a symbolic link."
     CreateDir "create-dir" "Making a directory."
     ReadDir "read-dir" "Listing a directory."
+    Map "map" "Mapping a file into memory."
+    Load "load" "Reading a mapped file's bytes in memory: a page fault, where the page is not there."
+    Store "store" "Writing a mapped file's bytes in memory: a page fault, where the page is clean."
+    SyncMap "msync" "`msync` with `MS_SYNC` of a range of a mapped file."
 }
 
 impl OpKind {
-    /// True where an op of the kind can change something, or make a change durable: only such ops can fail
-    /// after their effect.
+    /// True where an op of the kind can change something, or make a change durable.
     pub fn is_change(self) -> bool {
         use OpKind::*;
-        !matches!(self, Open | Read | Metadata | ReadLink | ReadDir)
+        !matches!(self, Open | Read | Metadata | ReadLink | ReadDir | Map | Load)
+    }
+
+    /// True where a call of the kind can do all of its work and then say that it failed: it changes
+    /// something, and is no store, which ends when its page is there.
+    pub(crate) fn can_fail_after(self) -> bool {
+        self.is_change() && self != OpKind::Store
     }
 }
 

@@ -161,13 +161,14 @@ fn menu(op: Option<OpKind>) -> Vec<&'static str> {
     let own: &[&str] = match op {
         Some(OpKind::Read) => &["short", "flip", "garbage", "stale", "latent", "misdirect"],
         Some(OpKind::Write) => &["short", "torn", "lose", "misdirect"],
-        Some(OpKind::Sync) => &["fail-sync", "lie"],
+        Some(OpKind::Load) => &["flip", "garbage", "stale", "latent", "misdirect"],
+        Some(OpKind::Sync | OpKind::SyncMap) => &["fail-sync", "lie"],
         Some(OpKind::SyncDir | OpKind::SyncAll) => &["lie"],
         Some(OpKind::SetLen) => &["grow"],
         Some(OpKind::Rename) => &["both-names"],
         _ => &[],
     };
-    let after: &[&str] = if op.is_some_and(OpKind::is_change) { &["fail-after"] } else { &[] };
+    let after: &[&str] = if op.is_some_and(OpKind::can_fail_after) { &["fail-after"] } else { &[] };
     [&["fail"], after, own, &["delay", "stall", "vanish", "crash"]].concat()
 }
 
@@ -231,9 +232,11 @@ fn when(words: &mut Words<'_>, word: &Word, rule: &mut Rule) -> Result<(), Error
         (WordKind::Plain, "optional") => rule.optional = true,
         (WordKind::Plain, "sometimes") => rule.sometimes = Some(ratio(words)?),
         (WordKind::Plain, "at") => match rule.op {
-            Some(OpKind::Read | OpKind::Write) => rule.at = Some(range(words)?),
+            Some(OpKind::Read | OpKind::Write | OpKind::Load | OpKind::Store | OpKind::SyncMap) => {
+                rule.at = Some(range(words)?);
+            }
             _ => {
-                let message = "only `read` and `write` have an offset; leave `at` out";
+                let message = "only `read`, `write`, `load`, `store` and `msync` have an offset; leave `at` out";
                 return words.fail(word, message.into());
             }
         },
@@ -646,11 +649,12 @@ mod tests {
             let moves_bytes = matches!(kind, OpKind::Read | OpKind::Write);
             assert_eq!(format!("{kind} * -> short 1").parse::<Rule>().is_ok(), moves_bytes);
             let flips = format!("{kind} * -> flip 1").parse::<Rule>().is_ok();
-            assert_eq!(flips, *kind == OpKind::Read);
+            assert_eq!(flips, matches!(kind, OpKind::Read | OpKind::Load));
             let lies = format!("{kind} * -> lie").parse::<Rule>().is_ok();
-            assert_eq!(lies, matches!(kind, OpKind::Sync | OpKind::SyncDir | OpKind::SyncAll));
+            let syncs = [OpKind::Sync, OpKind::SyncDir, OpKind::SyncAll, OpKind::SyncMap];
+            assert_eq!(lies, syncs.contains(kind));
             let after = format!("{kind} * -> fail-after EIO").parse::<Rule>().is_ok();
-            assert_eq!(after, kind.is_change());
+            assert_eq!(after, kind.is_change() && *kind != OpKind::Store);
             for word in ["delay 1 ms", "stall", "vanish EIO", "crash"] {
                 assert!(format!("{kind} * -> {word}").parse::<Rule>().is_ok(), "{kind} {word}");
             }

@@ -98,7 +98,7 @@ use OpKind::*;
 /// Calls that change something: only these can fail after their effect.
 const CHANGES: &[OpKind] = &[
     Create, Write, Sync, SyncDir, SyncAll, SetLen, SetMode, Rename, Exchange, Remove, RemoveDir,
-    Link, Symlink, CreateDir,
+    Link, Symlink, CreateDir, SyncMap,
 ];
 
 /// Besides the errors of [`OpKind::errnos`] and the ways in which a sync fails. A line here is tried on every call that it fits; what it
@@ -122,14 +122,14 @@ const TABLE: &[Line] = &[
         fault: |_| Some(torn(Keep::Last(Part::Sectors(1)))),
     },
     Line { group: Group::Torn, kinds: &[Write], fault: |_| Some(torn(HOLE)) },
-    Line { group: Group::BitRot, kinds: &[Read], fault: |call| bit(call, 0) },
-    Line { group: Group::BitRot, kinds: &[Read], fault: |call| bit(call, call.len / 2) },
-    Line { group: Group::BitRot, kinds: &[Read], fault: garbage },
+    Line { group: Group::BitRot, kinds: &[Read, Load], fault: |call| bit(call, 0) },
+    Line { group: Group::BitRot, kinds: &[Read, Load], fault: |call| bit(call, call.len / 2) },
+    Line { group: Group::BitRot, kinds: &[Read, Load], fault: garbage },
     Line { group: Group::Lost, kinds: &[Write], fault: |_| Some(Fault::Torn(Torn::LOST)) },
-    Line { group: Group::Lost, kinds: &[Read, Write], fault: |call| astray(call, true) },
-    Line { group: Group::Lost, kinds: &[Read, Write], fault: |call| astray(call, false) },
-    Line { group: Group::Lost, kinds: &[Read], fault: |_| Some(Fault::Stale(Since::Write)) },
-    Line { group: Group::Lost, kinds: &[Read], fault: |_| Some(Fault::Stale(Since::Sync)) },
+    Line { group: Group::Lost, kinds: &[Read, Write, Load], fault: |call| astray(call, true) },
+    Line { group: Group::Lost, kinds: &[Read, Write, Load], fault: |call| astray(call, false) },
+    Line { group: Group::Lost, kinds: &[Read, Load], fault: |_| Some(Fault::Stale(Since::Write)) },
+    Line { group: Group::Lost, kinds: &[Read, Load], fault: |_| Some(Fault::Stale(Since::Sync)) },
 ];
 
 const HOLE: Keep = Keep::Hole { missing: Part::Sectors(1), after: 1 };
@@ -193,12 +193,12 @@ fn faults_of(call: &Call<'_>, groups: &[Group]) -> Vec<(Group, Fault)> {
     let errors = call.kind.errnos().map(|(errno, _)| {
         let group = match errno {
             ENOSPC | EDQUOT => Group::NoSpace,
-            _ if call.kind == OpKind::Sync => Group::Fsync,
+            _ if matches!(call.kind, Sync | SyncMap) => Group::Fsync,
             _ => Group::Io,
         };
         let fault = match (call.kind, errno) {
             // A sync that was interrupted has given up nothing: whoever asks again is right, as std does.
-            (Sync, EINTR) => Fault::FailSync { how: SyncFailure::FREEBSD, errno },
+            (Sync | SyncMap, EINTR) => Fault::FailSync { how: SyncFailure::FREEBSD, errno },
             _ => Fault::Fail(errno),
         };
         (group, fault)
@@ -220,7 +220,8 @@ fn faults_of(call: &Call<'_>, groups: &[Group]) -> Vec<(Group, Fault)> {
 /// How each filesystem fails the sync of a file; a plain `fail` is the first of them.
 fn failed_syncs(kind: OpKind) -> impl Iterator<Item = (Group, Fault)> {
     let profiles = SyncFailure::PROFILES.iter().map(|(_, how)| *how);
-    let others = profiles.filter(move |how| kind == Sync && *how != SyncFailure::EXT4_ORDERED);
+    let others = profiles
+        .filter(move |how| matches!(kind, Sync | SyncMap) && *how != SyncFailure::EXT4_ORDERED);
     others.map(|how| (Group::Fsync, Fault::FailSync { how, errno: EIO }))
 }
 

@@ -56,6 +56,19 @@ pub(crate) enum Ask {
     ReadLink(String),
     SyncDir(String),
     SyncAll,
+    Mapped(usize, MapAsk),
+}
+
+/// One thing to ask of the mapping in a slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum MapAsk {
+    /// To map the file in the slot: from which byte on, how many, whether for writing.
+    Map(u64, usize, bool),
+    /// These three are cut to the mapping: how many bytes, from which on.
+    Load(usize, usize),
+    Store(usize, usize),
+    Edit(usize, usize),
+    Flush(usize, usize),
 }
 
 /// Slots for handles.

@@ -147,6 +147,7 @@ impl Bare {
                 rustix::fs::fsync(dir).map(done)?
             }
             Ask::SyncAll => "done".into(),
+            Ask::Mapped(..) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 }

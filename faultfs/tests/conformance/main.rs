@@ -5,6 +5,7 @@
 mod ask;
 mod bare;
 mod faults;
+mod maps;
 mod random;
 mod random_faults;
 mod script;

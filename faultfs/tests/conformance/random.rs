@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use faultfs::op::SyncKind;
 
-use crate::ask::{Ask, Flags, HANDLES};
+use crate::ask::{Ask, Flags, HANDLES, MapAsk};
 use crate::world::Worlds;
 
 /// Ops of a normal test run.
@@ -18,11 +18,11 @@ fn memory_folder_and_std_agree_on_random_ops() {
         Ok(text) => text.parse().expect("FAULTFS_OPS is a number of ops"),
         Err(_) => OPS,
     };
-    let mut succeeded = 0;
+    let (mut succeeded, mut mapped) = (0, 0);
     for seed in 0..(total / SEQUENCE).max(1) as u64 {
         let asks = sequence(seed);
         match run(&asks) {
-            Ok(count) => succeeded += count,
+            Ok(counts) => (succeeded, mapped) = (succeeded + counts.0, mapped + counts.1),
             Err(_) => {
                 let asks = shrink(asks);
                 let words = run(&asks).expect_err("shrinking keeps the disagreement");
@@ -31,17 +31,24 @@ fn memory_folder_and_std_agree_on_random_ops() {
         }
     }
     assert!(succeeded * 3 > total, "only {succeeded} of {total} did anything: a weak generator");
+    assert!(
+        mapped * 50 > total,
+        "only {mapped} of {total} went through mappings: a weak generator"
+    );
 }
 
-/// How many of the asks were answered without an error, or the first disagreement.
-fn run(asks: &[Ask]) -> Result<usize, String> {
+/// How many of the asks were answered without an error, and how many of those through a mapping, or the first
+/// disagreement.
+fn run(asks: &[Ask]) -> Result<(usize, usize), String> {
     let mut worlds = Worlds::new();
-    let mut succeeded = 0;
+    let (mut succeeded, mut mapped) = (0, 0);
     for ask in asks {
-        succeeded += usize::from(worlds.ask(ask)?.is_ok());
+        let done = usize::from(worlds.ask(ask)?.is_ok());
+        succeeded += done;
+        mapped += done * usize::from(matches!(ask, Ask::Mapped(..)));
     }
     worlds.compare()?;
-    Ok(succeeded)
+    Ok((succeeded, mapped))
 }
 
 /// Leaves out asks, in ever smaller pieces, as long as there is a disagreement without them.
@@ -132,6 +139,11 @@ fn size(rng: &mut Rng) -> u64 {
     }
 }
 
+/// A byte of a mapping, or one behind it.
+fn place(rng: &mut Rng) -> usize {
+    offset(rng).min(20_000) as usize
+}
+
 fn length(rng: &mut Rng) -> usize {
     match rng.u8(..10) {
         0 => 0,
@@ -143,7 +155,7 @@ fn length(rng: &mut Rng) -> usize {
 
 fn ask(rng: &mut Rng) -> Ask {
     let slot = rng.usize(..HANDLES);
-    match rng.u8(..100) {
+    match rng.u8(..112) {
         0..=13 => Ask::Open(slot, path(rng), flags(rng)),
         14..=15 => Ask::Unnamed(slot, path(rng)),
         16..=18 => Ask::LinkUnnamed(slot, path(rng)),
@@ -178,6 +190,17 @@ fn ask(rng: &mut Rng) -> Ask {
         93..=95 => Ask::Symlink(path(rng), path(rng)),
         96 => Ask::ReadLink(path(rng)),
         97..=98 => Ask::SyncDir(path(rng)),
-        _ => Ask::SyncAll,
+        99 => Ask::SyncAll,
+        _ => Ask::Mapped(slot, map_ask(rng)),
+    }
+}
+
+fn map_ask(rng: &mut Rng) -> MapAsk {
+    match rng.u8(..12) {
+        0..=2 => MapAsk::Map(place(rng) as u64, length(rng), rng.u8(..4) > 0),
+        3..=5 => MapAsk::Load(length(rng), place(rng)),
+        6..=8 => MapAsk::Store(length(rng), place(rng)),
+        9 => MapAsk::Edit(length(rng), place(rng)),
+        _ => MapAsk::Flush(length(rng), place(rng)),
     }
 }

@@ -12,7 +12,7 @@ use crate::world::Faulty;
 /// Ops of a normal test run.
 const OPS: usize = 30_000;
 /// Asks of a sequence after which another rule is armed or the page cache evicted.
-const PIECE: usize = 20;
+const PIECE: usize = 15;
 
 #[test]
 fn memory_and_folder_agree_under_random_faults() {
@@ -80,10 +80,12 @@ fn plan(rng: &mut Rng) -> Plan {
     let told_sync = ["caller", "caller-later", "first-opener", "nobody"][rng.usize(..4)];
     let pages = ["clean", "reverted", "dirty"][rng.usize(..3)];
     let size = ["persisted", "reverted"][rng.usize(..2)];
-    let read = ["read", "write"][rng.usize(..2)];
+    let moves = ["read", "write"][rng.usize(..2)];
+    let read = ["read", "load"][rng.usize(..2)];
+    let sync = ["sync", "msync"][rng.usize(..2)];
     let change = loop {
         let kind = OpKind::ALL[rng.usize(..OpKind::ALL.len())];
-        if kind.is_change() {
+        if kind.is_change() && kind != OpKind::Store {
             break kind;
         }
     };
@@ -94,21 +96,21 @@ fn plan(rng: &mut Rng) -> Plan {
         5 => ("write", format!("torn last {part}{leaving} {told}")),
         6 => ("write", format!("torn hole {part} after {}{leaving} {told}", rng.u8(..4))),
         7 => ("write", "lose".into()),
-        8 => (read, format!("misdirect to {at}")),
-        9 => (read, format!("misdirect to {at} of d")),
-        10 => (read, format!("short {}", rng.u8(1..))),
-        11 => ("read", format!("flip {at}")),
-        12 => ("read", format!("garbage {at}..{} seed 3", at + 100)),
-        13 => ("read", ["stale write", "stale sync"][rng.usize(..2)].into()),
-        14 => ("read", format!("latent {at}..{} {errno}", at + 100)),
+        8 => (moves, format!("misdirect to {at}")),
+        9 => (["load", moves][rng.usize(..2)], format!("misdirect to {at} of d")),
+        10 => (moves, format!("short {}", rng.u8(1..))),
+        11 => (read, format!("flip {at}")),
+        12 => (read, format!("garbage {at}..{} seed 3", at + 100)),
+        13 => (read, ["stale write", "stale sync"][rng.usize(..2)].into()),
+        14 => (read, format!("latent {at}..{} {errno}", at + 100)),
         15 => ("set-len", format!("grow {part} {errno}")),
         16 => ("rename", format!("both-names {errno}")),
-        17 => ("sync", format!("fail-sync {errno} as {profile}")),
+        17 => (sync, format!("fail-sync {errno} as {profile}")),
         18 => (
-            "sync",
+            sync,
             format!("fail-sync {errno} pages {pages} told {told_sync} size {size} then go-on"),
         ),
-        _ => ("sync", "lie".into()),
+        _ => (sync, "lie".into()),
     };
     let when = ["take 3", "per-file take 1", "sometimes 1/3 seed 4"][rng.usize(..3)];
     format!("{op} * {when} optional -> {fault}").parse().unwrap()

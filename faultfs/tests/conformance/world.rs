@@ -12,6 +12,7 @@ use rustix::fs::Mode;
 
 use crate::ask::{Ask, HANDLES, attributes, data, read_some, shown};
 use crate::bare::Bare;
+use crate::maps::{BareMaps, FaultyMaps};
 
 /// The answer in words, so that answers of different types can be compared.
 pub(crate) type Answer = Result<String, String>;
@@ -33,11 +34,12 @@ fn answer(result: io::Result<String>) -> Answer {
 pub(crate) struct Faulty {
     pub(crate) fs: FaultFs,
     handles: [Option<File>; HANDLES],
+    maps: FaultyMaps,
 }
 
 impl Faulty {
     pub(crate) fn new(fs: FaultFs) -> Faulty {
-        Faulty { fs, handles: Default::default() }
+        Faulty { fs, handles: Default::default(), maps: FaultyMaps::default() }
     }
 
     pub(crate) fn run(&mut self, ask: &Ask) -> Answer {
@@ -138,6 +140,9 @@ impl Faulty {
             Ask::ReadLink(path) => fs.read_link(path)?.display().to_string(),
             Ask::SyncDir(path) => fs.sync_dir(path).map(done)?,
             Ask::SyncAll => fs.sync().map(done)?,
+            Ask::Mapped(slot, ask) => {
+                self.maps.try_run(*slot, self.handles[*slot].as_ref(), ask)?
+            }
         })
     }
 }
@@ -148,6 +153,7 @@ pub(crate) struct Worlds {
     pub(crate) mem: Faulty,
     pub(crate) real: Faulty,
     bare: Bare,
+    bare_maps: BareMaps,
 }
 
 impl Worlds {
@@ -166,7 +172,8 @@ impl Worlds {
         };
         let real = Faulty::new(FaultFs::real(deep("real")).unwrap());
         let bare = Bare::new(&deep("bare"));
-        Worlds { mem: Faulty::new(FaultFs::mem()), real, bare, folders }
+        let mem = Faulty::new(FaultFs::mem());
+        Worlds { mem, real, bare, bare_maps: BareMaps::default(), folders }
     }
 
     /// Asks all three; the one answer that they agree on.
@@ -179,7 +186,13 @@ impl Worlds {
             return Err(format!("{ask:?}\n  memory: {mem:?}\n  folder: {real:?}"));
         }
         if mem != Err(LEADS_OUT.into()) {
-            let bare = answer(self.bare.try_run(ask));
+            let bare = answer(match ask {
+                Ask::Mapped(slot, ask) => {
+                    let file = self.bare.handle(*slot).ok();
+                    self.bare_maps.try_run(*slot, file.as_deref(), ask)
+                }
+                _ => self.bare.try_run(ask),
+            });
             if mem != bare {
                 return Err(format!("{ask:?}\n  memory: {mem:?}\n  std:    {bare:?}"));
             }
