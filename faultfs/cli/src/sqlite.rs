@@ -115,7 +115,7 @@ impl Config {
                  pages in the cache (pager_playback); known since Rebello et al., \"Can Applications Recover \
                  from fsync Failures?\", for 3.30.1",
             ),
-            (Group::Io | Group::NoSpace | Group::Torn | Group::Short, "memory" | "off") => (
+            (Group::Io | Group::NoSpace | Group::Torn, "memory" | "off") => (
                 CORRUPT,
                 "what was written in part is not rolled back: \"the database file will very likely go \
                  corrupt\" (sqlite.org/pragma.html#pragma_journal_mode)",
