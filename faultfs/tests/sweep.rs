@@ -3,13 +3,55 @@
 
 #[path = "sweep/cells.rs"]
 mod cells;
+#[path = "sweep/expect.rs"]
+mod expect;
+#[path = "sweep/files.rs"]
+mod files;
 #[path = "sweep/log.rs"]
 mod log;
 
-use faultfs::report::{Failure, Report};
-use faultfs::sweep;
+use std::io;
+
+use expect::{finds, holds};
+use faultfs::fs::{File, OpenOptions};
+use faultfs::report::Report;
 use faultfs::sweep::Group;
+use faultfs::trace::Mark;
 use faultfs::verdict::Verdict;
+use faultfs::{FaultFs, sweep};
+use files::Files;
+
+impl Files for FaultFs {
+    type File = File;
+    fn open(&self, name: &str) -> io::Result<File> {
+        FaultFs::open(self, name)
+    }
+    fn open_or_create(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OpenOptions::new().read(true).write(true).create(true))
+    }
+    fn create_new(&self, name: &str) -> io::Result<File> {
+        FaultFs::create_new(self, name)
+    }
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        FaultFs::exists(self, name)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.remove_file(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        FaultFs::rename(self, from, to)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        FaultFs::sync_dir(self, ".")
+    }
+    fn mark(&self, mark: Mark) {
+        match mark {
+            Mark::Begin(id) => self.begin(id),
+            Mark::Ack(id) => self.ack(id),
+            Mark::Failed(id) => self.failed(id),
+        }
+    }
+}
 
 fn of_log(bug: log::Bug, groups: &[Group]) -> Option<Report> {
     let run = sweep(|fs| log::workload(fs, bug)).faults(groups.iter().copied()).crash_points(6);
@@ -19,25 +61,6 @@ fn of_log(bug: log::Bug, groups: &[Group]) -> Option<Report> {
 fn of_cells(bug: cells::Bug, groups: &[Group]) -> Option<Report> {
     let run = sweep(|fs| cells::workload(fs, bug)).faults(groups.iter().copied());
     run.reports(|fs, marks| cells::check(fs, marks, bug)).unwrap().pop()
-}
-
-/// A failure of this verdict by a fault with this text. In a worker there is no report.
-#[track_caller]
-fn finds(report: Option<Report>, verdict: Verdict, fault: &str) {
-    let Some(report) = report else { return };
-    let shows = |failure: &Failure| {
-        failure.verdict == verdict && failure.fault.as_ref().is_some_and(|f| f.contains(fault))
-    };
-    assert!(report.failures.iter().any(shows), "expected {verdict} by {fault:?} in\n{report}");
-    assert_eq!(report.not_measured, [""; 0], "{report}");
-}
-
-#[track_caller]
-fn holds(report: Option<Report>) {
-    let Some(report) = report else { return };
-    assert_eq!(report.verdict, Verdict::Held, "{report}");
-    assert_eq!(report.failures, [], "{report}");
-    println!("{report}");
 }
 
 use Group::*;

@@ -6,10 +6,11 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use faultfs::FaultFs;
-use faultfs::fs::{File, OpenOptions};
-use faultfs::trace::Marks;
+use faultfs::fs::Storage;
+use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
+
+use crate::files::Files;
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,25 +31,23 @@ const CELL: usize = 512;
 const CELLS: u64 = 3;
 const FILES: [&str; 2] = ["a", "b"];
 
-pub(crate) struct Cells {
-    files: Vec<File>,
+pub(crate) struct Cells<F: Files> {
+    files: Vec<F::File>,
     bug: Bug,
 }
 
 /// A value and its generation; none where nothing was ever written.
 type Cell = Option<(u64, u64)>;
 
-impl Cells {
-    pub(crate) fn open(fs: &FaultFs, bug: Bug) -> io::Result<Cells> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true);
+impl<F: Files> Cells<F> {
+    pub(crate) fn open(fs: &F, bug: Bug) -> io::Result<Cells<F>> {
         let open = |name: &&str| {
-            let file = fs.open_with(name, &options)?;
+            let file = fs.open_or_create(name)?;
             file.sync_all()?;
             Ok(file)
         };
-        let files: Vec<File> = FILES.iter().map(open).collect::<io::Result<_>>()?;
-        fs.sync_dir(".")?;
+        let files: Vec<F::File> = FILES.iter().map(open).collect::<io::Result<_>>()?;
+        fs.sync_dir()?;
         Ok(Cells { files, bug })
     }
 
@@ -90,7 +89,7 @@ impl Cells {
     }
 }
 
-fn read(file: &File, place: u64, bug: Bug) -> io::Result<Cell> {
+fn read(file: &impl FileExt, place: u64, bug: Bug) -> io::Result<Cell> {
     let mut cell = [0; CELL];
     match file.read_exact_at(&mut cell, place * CELL as u64) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -112,12 +111,12 @@ fn value(id: u64) -> u64 {
 }
 
 /// Every cell is written, the first one twice; each value is read back. Writes are numbered.
-pub(crate) fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
+pub(crate) fn workload(fs: &impl Files, bug: Bug) -> Result<(), Broken> {
     let cells = Cells::open(fs, bug)?;
     for id in 0..=CELLS {
-        fs.begin(id);
+        fs.mark(Mark::Begin(id));
         cells.put(id % CELLS, value(id))?;
-        fs.ack(id);
+        fs.mark(Mark::Ack(id));
     }
     drop(cells);
     let cells = Cells::open(fs, bug)?;
@@ -126,12 +125,12 @@ pub(crate) fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
     compare(&cells, &marks)
 }
 
-pub(crate) fn check(fs: &FaultFs, marks: &Marks, bug: Bug) -> Result<(), Broken> {
+pub(crate) fn check(fs: &impl Files, marks: &Marks, bug: Bug) -> Result<(), Broken> {
     compare(&Cells::open(fs, bug)?, marks)
 }
 
 /// Each cell holds the last value that was acknowledged for it, or one that was asked for later.
-fn compare(cells: &Cells, marks: &Marks) -> Result<(), Broken> {
+fn compare(cells: &Cells<impl Files>, marks: &Marks) -> Result<(), Broken> {
     for place in 0..CELLS {
         let of_place = |ids: &std::collections::BTreeSet<u64>| -> Vec<u64> {
             ids.iter().copied().filter(|id| id % CELLS == place).collect()

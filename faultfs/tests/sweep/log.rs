@@ -6,10 +6,11 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use faultfs::FaultFs;
-use faultfs::fs::{File, OpenOptions};
-use faultfs::trace::Marks;
+use faultfs::fs::Storage;
+use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
+
+use crate::files::Files;
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,14 +48,14 @@ pub(crate) enum Refused {
     Unknown(io::Error),
 }
 
-pub(crate) struct Log {
-    file: File,
+pub(crate) struct Log<F: Files> {
+    file: F::File,
     len: u64,
     bug: Bug,
 }
 
-impl Log {
-    pub(crate) fn open(fs: &FaultFs, bug: Bug) -> io::Result<(Log, Vec<u64>)> {
+impl<F: Files> Log<F> {
+    pub(crate) fn open(fs: &F, bug: Bug) -> io::Result<(Log<F>, Vec<u64>)> {
         let mut bytes = match fs.open(LOG) {
             Ok(old) => read_all(&old, bug)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -63,13 +64,13 @@ impl Log {
         let ids = parse(&bytes);
         bytes.truncate(ids.len() * RECORD);
         if bug != Bug::StuckWithoutSpace && fs.exists(NEW)? {
-            fs.remove_file(NEW)?;
+            fs.remove(NEW)?;
         }
-        let file = fs.open_with(NEW, OpenOptions::new().read(true).write(true).create_new(true))?;
+        let file = fs.create_new(NEW)?;
         write_all(&file, &bytes, 0, bug)?;
         file.sync_all()?;
         fs.rename(NEW, LOG)?;
-        fs.sync_dir(".")?;
+        fs.sync_dir()?;
         Ok((Log { file, len: bytes.len() as u64, bug }, ids))
     }
 
@@ -109,7 +110,7 @@ impl Log {
     }
 }
 
-fn read_all(file: &File, bug: Bug) -> io::Result<Vec<u8>> {
+fn read_all(file: &impl FileExt, bug: Bug) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let mut chunk = [0; RECORD];
@@ -127,7 +128,7 @@ fn read_all(file: &File, bug: Bug) -> io::Result<Vec<u8>> {
     }
 }
 
-fn write_all(file: &File, bytes: &[u8], offset: u64, bug: Bug) -> io::Result<()> {
+fn write_all(file: &impl FileExt, bytes: &[u8], offset: u64, bug: Bug) -> io::Result<()> {
     match bug {
         Bug::ShortWrite => file.write_at(bytes, offset).map(drop),
         _ => file.write_all_at(bytes, offset),
@@ -158,7 +159,7 @@ fn parse(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// Three records, with a restart after the second.
-pub(crate) fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
+pub(crate) fn workload(fs: &impl Files, bug: Bug) -> Result<(), Broken> {
     let mut marks = Marks::default();
     let (mut log, _) = Log::open(fs, bug)?;
     for id in 0..2 {
@@ -170,16 +171,16 @@ pub(crate) fn workload(fs: &FaultFs, bug: Bug) -> Result<(), Broken> {
     put(fs, &mut log, 2, &mut marks)
 }
 
-fn put(fs: &FaultFs, log: &mut Log, id: u64, marks: &mut Marks) -> Result<(), Broken> {
-    fs.begin(id);
+fn put<F: Files>(fs: &F, log: &mut Log<F>, id: u64, marks: &mut Marks) -> Result<(), Broken> {
+    fs.mark(Mark::Begin(id));
     marks.issued.insert(id);
     match log.put(id) {
         Ok(()) => {
-            fs.ack(id);
+            fs.mark(Mark::Ack(id));
             marks.acked.insert(id);
         }
         Err(Refused::Failed) => {
-            fs.failed(id);
+            fs.mark(Mark::Failed(id));
             marks.failed.insert(id);
         }
         Err(Refused::Unknown(error)) => return Err(error.into()),
@@ -201,7 +202,7 @@ fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
     Ok(())
 }
 
-pub(crate) fn check(fs: &FaultFs, marks: &Marks, bug: Bug) -> Result<(), Broken> {
+pub(crate) fn check(fs: &impl Files, marks: &Marks, bug: Bug) -> Result<(), Broken> {
     let (_, ids) = Log::open(fs, bug)?;
     compare(&ids, marks)
 }

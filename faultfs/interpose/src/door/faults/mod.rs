@@ -89,6 +89,7 @@ impl Faults {
 /// Passes the door in a session with faults.
 pub(super) fn pass(call: Call) -> Returned {
     let returned = match ask::of(&call) {
+        None if call.number == libc::SYS_sync_file_range => syncs::sync_range(call),
         None => call.record(),
         Some(asked) => match decide(&call, &asked) {
             // A delay passes without the lock.

@@ -90,8 +90,27 @@ pub(super) fn sync(call: Call) -> Returned {
     }
 }
 
+/// A `sync_file_range` that waits tells what is owed, and then no sync does (mm/filemap.c,
+/// `file_fdatawait_range`). The error ends it before it has begun to write.
+pub(super) fn sync_range(call: Call) -> Returned {
+    let waits = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let told = DOOR.hold().filter(|_| call.args[3] as u32 & waits != 0);
+    match told.and_then(|held| told_of(&held, &call)) {
+        Some((_, errno)) => -(errno.raw() as Returned),
+        None => call.record(),
+    }
+}
+
 fn take_owed(call: &Call) -> Option<Errno> {
     let held = DOOR.hold()?;
+    let (stat, errno) = told_of(&held, call)?;
+    // Kernels differ in whether such a sync writes; the weaker side: nothing, the size neither.
+    note(&held, call, &stat, errno, Size::Reverted);
+    Some(errno)
+}
+
+/// The error that a descriptor is owed, of which nobody is told any more now.
+fn told_of(_: &Held<'_>, call: &Call) -> Option<(Stat, Errno)> {
     let fd = usize::try_from(call.fd(0)).ok().filter(|fd| *fd < FDS)?;
     let errno = DEBTS.owed[fd].load(Relaxed);
     if errno == 0 {
@@ -104,10 +123,7 @@ fn take_owed(call: &Call) -> Option<Errno> {
             ino.store(0, Relaxed);
         }
     }
-    let errno = Errno::from_raw(errno.into());
-    // Kernels differ in whether such a sync writes; the weaker side: nothing, the size neither.
-    note(&held, call, &stat, errno, Size::Reverted);
-    Some(errno)
+    Some((stat, Errno::from_raw(errno.into())))
 }
 
 /// This descriptor and its copies have been told.
