@@ -180,8 +180,8 @@ impl World for Program {
         FaultFs::from_disk(self.trace().replay()).read(path).unwrap()
     }
 
-    fn durable(&self, path: &str) -> Vec<u8> {
-        let disk = CrashImage::of(self.trace(), Profile::POSIX, Loss::Everything).disk;
+    fn crashed(&self, path: &str, loss: Loss) -> Vec<u8> {
+        let disk = CrashImage::of(self.trace(), Profile::POSIX, loss).disk;
         let found = FaultFs::from_disk(disk.clone()).read(path).unwrap();
         self.disks.borrow_mut().push(disk);
         found

@@ -1,10 +1,13 @@
 //! What goes wrong below the root goes wrong for the standard library and for whoever calls the kernel
 //! itself, as the plan says and as a kernel would say it.
 
+#![allow(unsafe_code, reason = "calls of libc")]
+
 mod common;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::Path;
 
@@ -13,7 +16,7 @@ use faultfs::errno::{EACCES, EDQUOT, EIO, EMFILE, ENOSPC, EROFS, ESTALE};
 use faultfs::fault::{Part, SyncFailure};
 use faultfs::plan::{Plan, Rule, on};
 use faultfs::trace::Trace;
-use faultfs::{Injector, Seen};
+use faultfs::{Injector, Reach, Seen};
 use faultfs_interpose::{Options, Session, calls, decode, evict, snapshot, verify};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -26,6 +29,7 @@ fn faults_meet_every_call_below_the_root() {
     a_failed_sync_leaves_the_pages_clean_and_tells_every_description_once();
     a_failed_sync_brings_back_what_the_device_has();
     a_failed_sync_that_is_told_late_is_told_to_the_next_opener();
+    an_error_that_sync_file_range_has_told_is_told_by_no_sync();
     what_is_outside_is_left_alone();
     every_call_is_told_with_its_path();
     each_call_fails_before_its_effect(true);
@@ -328,6 +332,25 @@ fn a_failed_sync_that_is_told_late_is_told_to_the_next_opener() {
     assert_eq!(failed.count(), 2, "the sync that lied, and the one that told");
 }
 
+fn an_error_that_sync_file_range_has_told_is_told_by_no_sync() {
+    let range = |file: &File, flags| {
+        // SAFETY: no addresses.
+        let returned = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+        if returned == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error()) }
+    };
+    faulted(false, on::sync().take(1).fail(EIO), |root| {
+        let [one, other] = [(); 2].map(|()| open(root.join("there")).unwrap());
+        one.write_all_at(b"new", 0).unwrap();
+        one.sync_all().unwrap_err();
+        assert_eq!(range(&other, libc::SYNC_FILE_RANGE_WRITE), Ok(()), "it does not wait");
+        assert_eq!(range(&other, libc::SYNC_FILE_RANGE_WAIT_AFTER), Err(Some(EIO.raw())));
+        assert_eq!(range(&other, libc::SYNC_FILE_RANGE_WAIT_AFTER), Ok(()));
+        other.sync_all().unwrap();
+        evict(root.join("there")).unwrap();
+        assert_eq!(fs::read(root.join("there")).unwrap(), b"0123456789", "and nothing is durable");
+    });
+}
+
 fn what_is_outside_is_left_alone() {
     let trace = faulted(false, on::any().path("there").take(1).fail(EIO), |root| {
         let outside = root.with_file_name("there");
@@ -367,8 +390,12 @@ fn every_call_is_told_with_its_path() {
     fs::read(recording.log.with_file_name("absent")).unwrap_err();
     drop(dir);
     session.finish();
-    let told: Vec<String> =
-        calls(&recording.log).unwrap().iter().map(|seen: &Seen| seen.call().to_string()).collect();
+    let seen = calls(&recording.log).unwrap();
+    let told: Vec<String> = seen.iter().map(|seen: &Seen| seen.call().to_string()).collect();
+    let reaches = |index: usize| (seen[index].call().reach, seen[index].call().writes);
+    assert_eq!(reaches(1), (Reach::Call, true), "an open for writing");
+    assert_eq!(reaches(2), (Reach::Filesystem, false), "a write");
+    assert_eq!(reaches(3), (Reach::Filesystem, false), "the rename of a file");
     assert_eq!(
         told,
         [

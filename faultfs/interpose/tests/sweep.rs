@@ -125,6 +125,16 @@ fn cells_with_two_copies_hold_under_every_fault_and_all_rot() {
 }
 
 #[test]
+fn b50_a_good_copy_that_is_not_asked_is_found() {
+    finds(of_cells(cells::Bug::OneCopy, &[BitRot]), Verdict::Lost, "rot a");
+}
+
+#[test]
+fn b53_a_panic_on_bad_data_is_found() {
+    finds(of_cells(cells::Bug::Panics, &[BitRot]), Verdict::Panicked, "rot");
+}
+
+#[test]
 fn b51_a_write_that_landed_elsewhere_is_found() {
     finds(of_cells(cells::Bug::NoPlace, &[Lost]), Verdict::Corrupt, "-> misdirect");
 }

@@ -64,8 +64,8 @@ impl World for Filesystem {
         FaultFs::from_disk(self.0.fs.disk()).read(path).unwrap()
     }
 
-    fn durable(&self, path: &str) -> Vec<u8> {
-        let image = self.0.fs.crash_clone(Profile::POSIX, Loss::Everything);
+    fn crashed(&self, path: &str, loss: Loss) -> Vec<u8> {
+        let image = self.0.fs.crash_clone(Profile::POSIX, loss);
         image.fs().read(path).unwrap()
     }
 
@@ -143,7 +143,7 @@ impl World for Files {
         std::fs::read(self.root.join(path)).unwrap()
     }
 
-    fn durable(&self, _: &str) -> Vec<u8> {
+    fn crashed(&self, _: &str, _: Loss) -> Vec<u8> {
         unreachable!("a file of one's own knows nothing of crashes")
     }
 

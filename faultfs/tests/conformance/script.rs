@@ -6,6 +6,7 @@
 use std::io;
 
 use faultfs::Injector;
+use faultfs::crash::Loss;
 use faultfs::errno::Errno;
 use faultfs::fs::{Capacity, Rot};
 
@@ -80,9 +81,10 @@ fn answer(world: &mut dyn World, line: &str) -> io::Result<String> {
         }
         ["durable-at", path, count, "at", at] => {
             let (at, count) = (number(at) as usize, number(count) as usize);
-            Ok(shown(&world.durable(path)[at..at + count]))
+            Ok(shown(&world.crashed(path, Loss::Everything)[at..at + count]))
         }
-        ["durable", path] => Ok(shown(&world.durable(path))),
+        ["durable", path] => Ok(shown(&world.crashed(path, Loss::Everything))),
+        ["arrived", path] => Ok(shown(&world.crashed(path, Loss::Nothing))),
         ["evict", path] => world.evict(path).map(done),
         ["capacity", bytes, inodes] => {
             world.set_capacity(Capacity { bytes: number(bytes), inodes: number(inodes) });
@@ -116,8 +118,8 @@ pub(crate) trait World {
     fn sync(&mut self, slot: usize, all: bool) -> io::Result<()>;
     /// What a file holds, past all faults.
     fn content(&self, path: &str) -> Vec<u8>;
-    /// What a file holds after a crash that loses all that it can.
-    fn durable(&self, path: &str) -> Vec<u8>;
+    /// What a file holds after a crash that loses all that it can, or nothing.
+    fn crashed(&self, path: &str, loss: Loss) -> Vec<u8>;
     fn evict(&mut self, path: &str) -> io::Result<()>;
     fn rot(&mut self, path: &str, rot: Rot) -> io::Result<()>;
     fn set_capacity(&mut self, capacity: Capacity);
