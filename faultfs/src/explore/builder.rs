@@ -1,5 +1,6 @@
 //! The builder that all doors share.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub const REPLAY: &str = "FAULTFS_REPLAY";
 pub struct Explore<D> {
     pub(crate) door: D,
     name: Option<String>,
+    given: Option<String>,
     profiles: Vec<Profile>,
     crashes: Crashes,
     bound: Bound,
@@ -47,6 +49,7 @@ impl<D: Door> Explore<D> {
         Explore {
             door,
             name: None,
+            given: None,
             profiles: vec![Profile::POSIX],
             crashes: Crashes::Everywhere,
             bound: Bound::default(),
@@ -65,6 +68,13 @@ impl<D: Door> Explore<D> {
     /// The name in reports. Default: the name of the test.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// The ops of which the workload is made, where it is data: reports name them behind the name, and a
+    /// token belongs to the exploration of just these. See [`Explore::try_check`].
+    pub fn given(mut self, ops: &(impl fmt::Debug + ?Sized)) -> Self {
+        self.given = Some(format!("{ops:?}"));
         self
     }
 
@@ -206,18 +216,77 @@ impl<D: Door> Explore<D> {
     /// be made.
     #[track_caller]
     pub fn check(self, oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>) {
-        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
-        match self.explored(oracle) {
-            Ok(reports) => {
-                let fine = |report: &&Report| report.held() || report.share_held();
-                let bad: Vec<_> = reports.iter().filter(|report| !fine(report)).collect();
-                let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
-                let page = bad.iter().find_map(|report| report::page_of(report, &traces));
-                let page = page.map(|page| format!("page: {}\n", page.display()));
-                assert!(bad.is_empty(), "\n{}{}", page.unwrap_or_default(), text.join("\n"));
-            }
-            Err(error) => panic!("{error}"),
+        if let Err(error) = self.try_check(oracle) {
+            panic!("{error}");
         }
+    }
+
+    /// As [`Explore::check`], with an error in the place of the panic. For workloads that are drawn, by
+    /// proptest for example: one that fails is then made smaller by whoever drew it, and the smallest
+    /// ends in the report of its smallest counter-example, with the token.
+    ///
+    /// [`Explore::in_process`] is right for these: a worker would first draw all workloads before its own
+    /// again. A drawn workload runs many times, so that a budget of some hundred states is enough for each.
+    /// That a token is replayed needs the same workload again: keep the seed.
+    ///
+    /// ```
+    /// use faultfs::oracle::Log;
+    /// use proptest::prelude::*;
+    /// use std::io::Write;
+    ///
+    /// proptest! {
+    ///     // In a test: #[test]
+    ///     fn synced_records_survive_any_power_cut(sizes in prop::collection::vec(1..2000usize, 1..4)) {
+    ///         let record = |id: u64| vec![id as u8; sizes[id as usize]];
+    ///         faultfs::explore(|fs| {
+    ///             let mut log = fs.create("log")?;
+    ///             fs.sync_dir(".")?;
+    ///             for id in 0..sizes.len() as u64 {
+    ///                 fs.begin(id);
+    ///                 log.write_all(&record(id))?;
+    ///                 log.sync_data()?; // without it: minimal failing input: sizes = [1]
+    ///                 fs.ack(id);
+    ///             }
+    ///             Ok(())
+    ///         })
+    ///         .named("log")
+    ///         .given(&sizes)
+    ///         .budget(100)
+    ///         .in_process()
+    ///         .try_check(|fs, marks| {
+    ///             let mut bytes = fs.read("log").unwrap_or_default();
+    ///             let mut found = Vec::new();
+    ///             for id in 0..sizes.len() as u64 {
+    ///                 if bytes.starts_with(&record(id)) {
+    ///                     bytes.drain(..record(id).len());
+    ///                     found.push(record(id));
+    ///                 }
+    ///             }
+    ///             Log::of(record).check(&found, marks)
+    ///         })?;
+    ///     }
+    /// }
+    /// synced_records_survive_any_power_cut();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What [`Explore::check`] panics with.
+    pub fn try_check(
+        self,
+        oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
+    ) -> Result<()> {
+        let traces = self.traces.clone().unwrap_or_else(file::default_folder);
+        let reports = self.explored(oracle)?;
+        let fine = |report: &&Report| report.held() || report.share_held();
+        let bad: Vec<_> = reports.iter().filter(|report| !fine(report)).collect();
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
+        let page = bad.iter().find_map(|report| report::page_of(report, &traces));
+        let page = page.map(|page| format!("page: {}\n", page.display()));
+        Err(Error::new(format!("\n{}{}", page.unwrap_or_default(), text.join("\n"))))
     }
 
     /// As [`Explore::check`], but returns what was found: one report a profile. In a worker process that
@@ -296,13 +365,15 @@ impl<D: Door> Explore<D> {
         plan
     }
 
-    /// The name of the test, and for the second and later explorations of one test their number.
+    /// The name of the test, and for the second and later explorations of one test their number; behind it
+    /// what the workload is made of.
     fn name(&self, call: u32) -> String {
-        self.name.clone().unwrap_or_else(|| {
+        let name = self.name.clone().unwrap_or_else(|| {
             let thread = std::thread::current();
             let test = thread.name().unwrap_or("unnamed").to_string();
             if call == 0 { test } else { format!("{test}#{}", call + 1) }
-        })
+        });
+        self.given.iter().fold(name, |name, ops| format!("{name} of {ops}"))
     }
 
     fn here(
