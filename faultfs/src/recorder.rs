@@ -126,13 +126,14 @@ impl Recorder {
         self.end(id, Outcome::Done);
     }
 
-    /// The workload said something of its progress.
-    pub fn mark(&mut self, mark: Mark) {
+    /// The workload said something of its progress, there.
+    pub fn mark(&mut self, mark: Mark, site: Option<Site>) {
         if self.is_cut() {
             return;
         }
         let stamp = self.next_stamp();
         self.trace.marks.push((stamp, mark));
+        self.trace.mark_sites.extend(site.map(|site| (stamp, site)));
     }
 
     /// A fault is injected into `call`, which was asked for at `site`, because of `rule`, on a thread that

@@ -26,7 +26,8 @@ use crate::verdict::Verdict;
 /// .unwrap();
 /// assert_eq!(faultfs::summary::one_line(&reports), "held on ext4 and xfs, lost on posix");
 /// ```
-pub fn one_line(reports: &[Report]) -> String {
+pub fn one_line<'a>(reports: impl IntoIterator<Item = &'a Report>) -> String {
+    let reports: Vec<&Report> = reports.into_iter().collect();
     let mut verdicts: Vec<Verdict> = reports.iter().map(|report| report.verdict).collect();
     verdicts.sort_by_key(|verdict| (*verdict != Verdict::Held, *verdict));
     verdicts.dedup();

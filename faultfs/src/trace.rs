@@ -1,7 +1,7 @@
 //! What happened, in order: the ops of a run with their start and end in one global sequence, and the
 //! workload's marks in the same sequence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -152,6 +152,8 @@ pub struct Trace {
     pub ops: Vec<Record>,
     /// The marks in order.
     pub marks: Vec<(Stamp, Mark)>,
+    /// Where marks were made, where the door can know it.
+    pub mark_sites: BTreeMap<Stamp, Site>,
     /// The faults that were injected, in order.
     pub injected: Vec<Injected>,
     /// The passes of fail points, in order.
@@ -170,6 +172,24 @@ impl Trace {
         let mut marks = Marks::default();
         self.marks.iter().filter(|(at, _)| *at <= stamp).for_each(|&(_, mark)| marks.add(mark));
         marks
+    }
+
+    /// The acknowledgement, made by `stamp`, that promised what an op did: of the ids that were begun before
+    /// the op and acknowledged after it that of the one begun last, else the first acknowledgement after it.
+    pub fn acknowledged(&self, op: usize, stamp: Stamp) -> Option<(Stamp, u64)> {
+        let start = self.ops[op].start;
+        let after = self.marks.iter().filter(|(at, _)| (start..=stamp).contains(at));
+        let mut acks = after.filter_map(|(at, mark)| match mark {
+            Mark::Ack(id) => Some((*at, *id)),
+            _ => None,
+        });
+        let before = self.marks.iter().rev().filter(|(at, _)| *at < start);
+        let begun = before.filter_map(|(_, mark)| match mark {
+            Mark::Begin(id) => Some(*id),
+            _ => None,
+        });
+        let own = begun.filter_map(|begun| acks.clone().find(|(_, id)| *id == begun)).next();
+        own.or_else(|| acks.next())
     }
 
     /// The disk at the end of the run with nothing lost. Must equal what the real folder holds.
@@ -230,5 +250,41 @@ impl Trace {
         }
         let in_base = self.base.walk().into_iter().find(|(_, i)| *i == ino);
         in_base.map_or(ino.to_string(), |(path, _)| String::from_utf8_lossy(&path).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Marks as stamps tell, and ops that start at these.
+    fn trace(marks: &[(Stamp, Mark)], starts: &[Stamp]) -> Trace {
+        let record = |start: &Stamp| Record {
+            op: Op::SyncAll,
+            start: *start,
+            end: Some(start + 1),
+            errno: None,
+            thread: 0,
+            site: None,
+        };
+        let ops = starts.iter().map(record).collect();
+        Trace { marks: marks.to_vec(), ops, ..Trace::default() }
+    }
+
+    #[test]
+    fn an_op_is_acknowledged_with_what_it_was_done_for() {
+        use Mark::{Ack, Begin, Failed};
+        let one =
+            trace(&[(5, Begin(1)), (8, Ack(1)), (10, Begin(2)), (13, Ack(2))], &[1, 6, 11, 14]);
+        let of = |op, stamp| one.acknowledged(op, stamp).map(|(_, id)| id);
+        // What was done before anything was begun, the first acknowledgement promises.
+        assert_eq!([of(0, 20), of(1, 20), of(2, 20), of(3, 20)], [Some(1), Some(1), Some(2), None]);
+        // Not the one that came after the crash.
+        assert_eq!([of(1, 7), of(2, 12)], [None, None]);
+        // Of two that are under way, that which was begun last; of a failed one the one around it.
+        let two = [(1, Begin(1)), (2, Begin(2)), (5, Ack(1)), (6, Ack(2))];
+        assert_eq!(trace(&two, &[3]).acknowledged(0, 9), Some((6, 2)));
+        let failed = [(1, Begin(1)), (2, Begin(2)), (5, Failed(2)), (6, Ack(1))];
+        assert_eq!(trace(&failed, &[3]).acknowledged(0, 9), Some((6, 1)));
     }
 }

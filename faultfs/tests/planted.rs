@@ -70,6 +70,10 @@ fn a_missing_directory_sync_is_found() {
     if let Some(report) = reports.first() {
         let site = report.failures[0].losses[0].site.as_ref().expect("the typed door knows it");
         assert!(site.file.ends_with("planted.rs"), "{report}");
+        let ack = "acknowledged at faultfs/tests/planted.rs:";
+        let sentence = report.failures[0].sentence();
+        let made = format!("Lost only the directory entry of log, created at {site}, {ack}");
+        assert!(sentence.starts_with(&made) && report.to_string().contains(&sentence), "{report}");
     }
 }
 

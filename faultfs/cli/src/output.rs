@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use faultfs::report::{CrashPoint, Failure, Loss, Report, Shrunk, page_of};
+use faultfs::summary;
 use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
 use serde::Serialize;
@@ -80,6 +81,12 @@ pub(crate) fn text(runs: &[Run], traces: &Path) -> String {
             run.seconds
         );
     }
+    let several = rows.values().filter(|of_config| of_config.len() > 1);
+    for (index, of_config) in several.enumerate() {
+        let blank = if index == 0 { "\n" } else { "" };
+        let verdicts = summary::one_line(of_config.iter().map(|run| &run.report));
+        let _ = writeln!(out, "{blank}{}: {verdicts}", of_config[0].config);
+    }
     let surprises: Vec<_> = runs.iter().filter(|run| !run.as_expected()).collect();
     for run in &surprises {
         let _ = write!(out, "\nNOT EXPECTED ({}):\n{}", run.expected_words(), run.report);
@@ -141,6 +148,7 @@ struct JsonFailure<'a> {
     message: &'a str,
     token: &'a str,
     replay: &'a str,
+    sentence: String,
     crash: String,
     omitted: Vec<String>,
     rules: Vec<&'a str>,
@@ -161,6 +169,7 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             message: &failure.message,
             token: &failure.token,
             replay: &failure.replay,
+            sentence: failure.sentence(),
             crash: failure.crash.to_string(),
             omitted: failure.losses.iter().map(Loss::to_string).collect(),
             rules: failure.losses.iter().map(|loss| &*loss.rule).collect(),
@@ -200,6 +209,19 @@ pub(crate) fn json(runs: &[Run]) -> String {
 pub(crate) mod tests {
     use super::*;
     use faultfs::Profile;
+
+    #[test]
+    fn a_configuration_is_summed_up_over_its_profiles() {
+        let mut runs = [
+            run("off", Verdict::Lost, Verdict::Lost),
+            run("off", Verdict::Held, Verdict::Held),
+            run("wal", Verdict::Held, Verdict::Held),
+        ];
+        runs[1].report.profile = Profile::EXT4;
+        let text = text(&runs, Path::new("nowhere"));
+        assert!(text.contains("\noff: held on ext4, lost on posix\n"), "{text}");
+        assert!(!text.contains("wal: "), "one profile needs no sum: {text}");
+    }
 
     /// A run of a configuration that ended with `verdict`.
     pub(crate) fn run(config: &'static str, expected: Verdict, verdict: Verdict) -> Run {

@@ -186,12 +186,16 @@ impl Decoder {
         let [first, second, ..] = record.words;
         match record.kind {
             Kind::Known => self.known(first, record.name),
-            Kind::Mark => self.recorder.mark(match first {
-                0 => Mark::Begin(second),
-                1 => Mark::Ack(second),
-                2 => Mark::Failed(second),
-                _ => return Err(damaged("a mark is none")),
-            }),
+            Kind::Mark => {
+                let mark = match first {
+                    0 => Mark::Begin(second),
+                    1 => Mark::Ack(second),
+                    2 => Mark::Failed(second),
+                    _ => return Err(damaged("a mark is none")),
+                };
+                let site = (!record.name.is_empty()).then(|| site(record.words[2], record.name));
+                self.recorder.mark(mark, site.transpose()?);
+            }
             Kind::Unmodelled => self.recorder.unmodelled(String::from_utf8_lossy(record.data)),
             Kind::MapStore => self.map_store(record),
             Kind::Passed => self.passed(record)?,
@@ -220,11 +224,10 @@ impl Decoder {
     }
 
     fn passed(&mut self, record: &Record<'_>) -> io::Result<()> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| damaged("a pass is not text"));
-        let line = u32::try_from(record.words[0]).map_err(|_| damaged("a line is no number"))?;
-        let (point, file) = (text(record.name)?, text(record.data)?);
+        let site = site(record.words[0], record.data)?;
+        let point = std::str::from_utf8(record.name).map_err(|_| damaged("a pass is not text"))?;
         let thread = self.thread(record.thread);
-        self.recorder.passed(thread, point, Site { file: file.into(), line });
+        self.recorder.passed(thread, point, site);
         Ok(())
     }
 
@@ -515,6 +518,12 @@ impl<'a> Called<'a> {
 
 /// What the kernel allows.
 const OFFSET_MAX: u64 = i64::MAX as u64;
+
+fn site(line: u64, file: &[u8]) -> io::Result<Site> {
+    let line = u32::try_from(line).map_err(|_| damaged("a line is no number"))?;
+    let file = std::str::from_utf8(file).map_err(|_| damaged("a source file is not text"))?;
+    Ok(Site { file: file.into(), line })
+}
 
 /// How an operation ended; none for a write that wrote nothing. Of no meaning in flight.
 fn outcome(op: &Op, end: Option<End>) -> Option<Outcome> {

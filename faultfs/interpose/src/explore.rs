@@ -14,7 +14,7 @@ use faultfs::verdict::Broken;
 use faultfs::{Error, Injector, Result, Seen};
 
 use crate::decode::decode_whole;
-use crate::{Mounted, Options, Session, ack, begin, calls, decode, failed, snapshot, verify};
+use crate::{Mounted, Options, Session, calls, decode, session, snapshot, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
 const ROOT: &str = "root";
@@ -168,9 +168,9 @@ where
         let base = snapshot(&root)?;
         let session = Session::start(&Options { trap: true, ..Options::new(&root, &log) })?;
         marks_before(marks).for_each(|mark| match mark {
-            Mark::Begin(id) => begin(id),
-            Mark::Ack(id) => ack(id),
-            Mark::Failed(id) => failed(id),
+            Mark::Begin(id) => session::mark(0, id, None),
+            Mark::Ack(id) => session::mark(1, id, None),
+            Mark::Failed(id) => session::mark(2, id, None),
         });
         let outcome = check(&root);
         session.finish();

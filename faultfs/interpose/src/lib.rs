@@ -73,6 +73,7 @@ mod record;
 mod verify;
 
 use std::io;
+use std::panic::Location;
 use std::path::Path;
 
 use faultfs::Injector;
@@ -176,18 +177,21 @@ pub fn cut_power() {
 }
 
 /// Marks that the engine is about to be asked for `id`. Nothing without a session.
+#[track_caller]
 pub fn begin(id: u64) {
-    session::mark(0, id);
+    session::mark(0, id, Some(Location::caller()));
 }
 
 /// Marks that the engine has acknowledged `id`. Nothing without a session.
+#[track_caller]
 pub fn ack(id: u64) {
-    session::mark(1, id);
+    session::mark(1, id, Some(Location::caller()));
 }
 
 /// Marks that the engine has failed at `id`. Nothing without a session.
+#[track_caller]
 pub fn failed(id: u64) {
-    session::mark(2, id);
+    session::mark(2, id, Some(Location::caller()));
 }
 
 /// Drops the clean pages of a file below the root from memory, as a kernel does that needs room. What a

@@ -99,7 +99,7 @@ pub(crate) enum Kind {
     Msync,
     /// Single: inode, offset; the new bytes of a page that was stored to through a mapping.
     MapStore,
-    /// Single: 0 begin, 1 ack, 2 failed; id.
+    /// Single: 0 begin, 1 ack, 2 failed; id; line of the site, and its file as the name, where there is one.
     Mark,
     /// Single: line of the site; a fail point that was passed as the name, its file as data.
     Passed,

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::panic::Location;
 use std::path::Path;
 use std::ptr;
 
@@ -82,9 +83,10 @@ pub(crate) fn finish() {
     DOOR.close();
 }
 
-/// Writes a mark, if a session is active.
-pub(crate) fn mark(which: u64, id: u64) {
-    DOOR.note(Kind::Mark, &[which, id], &[], &[]);
+/// Writes a mark and where it was made, if a session is active.
+pub(crate) fn mark(which: u64, id: u64, site: Option<&Location<'_>>) {
+    let (line, file) = site.map_or((0, ""), |site| (site.line(), site.file()));
+    DOOR.note(Kind::Mark, &[which, id, line.into()], file.as_bytes(), &[]);
 }
 
 /// Writes that a fail point was passed, if a session is active.

@@ -1,6 +1,7 @@
 //! In the place of the door where there is none.
 
 use std::io;
+use std::panic::Location;
 use std::path::Path;
 
 use faultfs::fs::{Capacity, Rot};
@@ -14,7 +15,7 @@ pub(crate) fn start(_: &Options<'_>) -> io::Result<()> {
 
 pub(crate) fn finish() {}
 
-pub(crate) fn mark(_: u64, _: u64) {}
+pub(crate) fn mark(_: u64, _: u64, _: Option<&Location<'_>>) {}
 
 pub(crate) fn passed(_: &str, _: &str, _: u32) {}
 

@@ -86,7 +86,14 @@ fn the_fixed_twin_holds_under_every_profile() {
 
 #[test]
 fn a_missing_directory_sync_is_found() {
-    expect(&reports(Bug::NoDirSync), &ENTRY_ON_ITS_OWN, "create log (its directory entry)");
+    let reports = reports(Bug::NoDirSync);
+    expect(&reports, &ENTRY_ON_ITS_OWN, "create log (its directory entry)");
+    // None in a worker that was started for another exploration.
+    if let Some(report) = reports.first() {
+        let sentence = report.failures[0].sentence();
+        let ack = "acknowledged at faultfs/interpose/tests/planted.rs:";
+        assert!(sentence.contains(ack), "{report}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::places;
 use crate::crash::{Builder, Choice, State};
 use crate::model::{Model, Part};
 use crate::op::{Op, PAGE};
-use crate::report::{self, CrashPoint, Fate, Loss, Place};
+use crate::report::{self, Acked, CrashPoint, Fate, Loss, Place};
 use crate::trace::{Mark, Record, Stamp};
 
 /// The crash point, then what the crash lost or tore.
@@ -16,18 +16,26 @@ pub(super) fn in_words(model: &Model, state: &State) -> Vec<String> {
 
 /// What the crash lost or tore.
 pub(super) fn losses(model: &Model, builder: &mut Builder<'_>, state: &State) -> Vec<Loss> {
+    let page = |id: u32| match &model.micros.all[id as usize].part {
+        Part::Page(patch) => Some((patch.ino, patch.page)),
+        _ => None,
+    };
     let fate = |id: u32| {
         let of_choice = |choice: &Choice| match choice {
-            Choice::Torn { newer, sectors, .. } if *newer == id => Some((Fate::Torn, *sectors)),
+            // What was written to the page before its torn version is as much of it as arrived.
+            Choice::Torn { newer, sectors, .. } if id <= *newer && page(*newer) == page(id) => {
+                Some((Fate::Torn, *sectors))
+            }
             Choice::Stale(stale) if *stale == id => Some((Fate::Stale, 0)),
             _ => None,
         };
         state.tape.0.iter().find_map(of_choice).unwrap_or((Fate::Lost, 0))
     };
-    builder.omitted(state).into_iter().map(|id| loss(model, id, fate(id))).collect()
+    let omitted = builder.omitted(state).into_iter();
+    omitted.map(|id| loss(model, id, state.stamp, fate(id))).collect()
 }
 
-fn loss(model: &Model, id: u32, (fate, sectors): (Fate, u8)) -> Loss {
+fn loss(model: &Model, id: u32, stamp: Stamp, (fate, sectors): (Fate, u8)) -> Loss {
     let micro = &model.micros.all[id as usize];
     let record = &model.trace.ops[micro.op];
     let (part, bytes) = match &micro.part {
@@ -48,6 +56,11 @@ fn loss(model: &Model, id: u32, (fate, sectors): (Fate, u8)) -> Loss {
         bytes,
         sectors: (0..8).filter(|bit| sectors & (1 << bit) != 0).collect(),
         site: record.site.clone(),
+        acked: model.trace.acknowledged(micro.op, stamp).map(|(stamp, id)| Acked {
+            id,
+            stamp,
+            site: model.trace.mark_sites.get(&stamp).cloned(),
+        }),
         what: model.describe(id),
         rule: rule(model, id, fate),
     }

@@ -130,7 +130,7 @@ struct Share {
     doubts: Vec<String>,
 }
 
-const FORM: Form = Form { magic: *b"faultsh\x1a", version: 2, what: "shard" };
+const FORM: Form = Form { magic: *b"faultsh\x1a", version: 3, what: "shard" };
 
 fn digest(tokens: &[String]) -> u128 {
     XxHash3_128::oneshot(tokens.join("\n").as_bytes())

@@ -115,7 +115,7 @@ where
         check: &mut dyn FnMut(&FaultFs) -> Result<(), Broken>,
     ) -> Result<Trace, Broken> {
         let fs = FaultFs::from_disk(disk.clone());
-        marks_before(marks).for_each(|mark| fs.mark(mark));
+        marks_before(marks).for_each(|mark| fs.mark(mark, None));
         check(&fs)?;
         Ok(fs.trace())
     }

@@ -26,7 +26,7 @@ use crate::model::Profile;
 use crate::op::{Kind, Op};
 use crate::plan::{OpKind, Plan};
 use crate::reads::Reads;
-use crate::trace::{Mark, Trace};
+use crate::trace::{Mark, Site, Trace};
 
 /// The umask that new files and directories get, whatever that of the process: a run is the same
 /// anywhere.
@@ -148,23 +148,26 @@ impl FaultFs {
     }
 
     /// The workload asks the engine for `id` now.
+    #[track_caller]
     pub fn begin(&self, id: u64) {
-        self.mark(Mark::Begin(id));
+        self.mark(Mark::Begin(id), Some(Location::caller().into()));
     }
 
     /// The engine has promised `id`. Marks order the oracle only; they make nothing durable.
+    #[track_caller]
     pub fn ack(&self, id: u64) {
-        self.mark(Mark::Ack(id));
+        self.mark(Mark::Ack(id), Some(Location::caller().into()));
     }
 
     /// The engine has said that `id` failed.
+    #[track_caller]
     pub fn failed(&self, id: u64) {
-        self.mark(Mark::Failed(id));
+        self.mark(Mark::Failed(id), Some(Location::caller().into()));
     }
 
-    /// The workload says something of its progress.
-    pub(crate) fn mark(&self, mark: Mark) {
-        self.shared.lock().recorder.mark(mark);
+    /// The workload says something of its progress, there.
+    pub(crate) fn mark(&self, mark: Mark, site: Option<Site>) {
+        self.shared.lock().recorder.mark(mark, site);
     }
 
     /// A copy of the trace so far; others may go on meanwhile. The data is shared, not copied.

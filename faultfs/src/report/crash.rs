@@ -68,10 +68,37 @@ pub struct Loss {
     pub sectors: Vec<u8>,
     /// The op's call site, where the door can know it.
     pub site: Option<Site>,
+    /// The acknowledgement that promised it before the crash: see [`Trace::acknowledged`].
+    ///
+    /// [`Trace::acknowledged`]: crate::trace::Trace::acknowledged
+    pub acked: Option<Acked>,
     /// The change in words, with op and call site.
     pub what: String,
     /// The rule of the profile that allows it.
     pub rule: String,
+}
+
+/// An acknowledgement of the workload.
+///
+/// [`Display`](fmt::Display) is what reports say: `acknowledged at lib.rs:88`, or without its site by its id.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Acked {
+    /// The id that was acknowledged.
+    pub id: u64,
+    /// When it was, in the sequence of the run.
+    pub stamp: Stamp,
+    /// Where the workload said so, where the door can know it.
+    pub site: Option<Site>,
+}
+
+impl fmt::Display for Acked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.site {
+            Some(site) => write!(f, "acknowledged at {site}"),
+            None => write!(f, "acknowledged as {}", self.id),
+        }
+    }
 }
 
 /// What became of a change.
@@ -144,7 +171,8 @@ impl fmt::Display for Loss {
 }
 
 impl Loss {
-    /// What was lost as a phrase: `the directory entry of CURRENT, created at manifest.rs:212`.
+    /// What was lost as a phrase: `the directory entry of CURRENT, created at manifest.rs:212, acknowledged
+    /// at lib.rs:88`.
     pub fn phrase(&self) -> String {
         let path = &self.path;
         let what = match (self.part, self.call) {
@@ -163,9 +191,13 @@ impl Loss {
             "write" | "mapped store" => "written",
             _ => "asked for",
         };
-        match &self.site {
+        let made = match &self.site {
             Some(site) => format!("{what}, {done} at {site}"),
             None => format!("{what}, {done} by op {}", self.op),
+        };
+        match &self.acked {
+            Some(acked) => format!("{made}, {acked}"),
+            None => format!("{made}, not acknowledged by then"),
         }
     }
 }

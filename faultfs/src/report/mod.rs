@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use crash::{CrashPoint, Fate, Loss, Part, Place};
+pub use crash::{Acked, CrashPoint, Fate, Loss, Part, Place};
 pub use shrunk::Shrunk;
 
 use crate::explore::{Partition, trace_id};
@@ -193,7 +193,7 @@ pub fn page_of(report: &Report, folder: &Path) -> Option<PathBuf> {
 
 impl Failure {
     /// What the crash did, in a sentence: `Lost only the directory entry of CURRENT, created at
-    /// manifest.rs:212.`
+    /// manifest.rs:212, acknowledged at lib.rs:88.`
     pub fn sentence(&self) -> String {
         crash::sentence(&self.losses)
     }
@@ -232,6 +232,7 @@ impl fmt::Display for Failure {
         for words in &self.before {
             writeln!(f, "    {words}")?;
         }
+        writeln!(f, "    {}", self.sentence())?;
         let during = if self.before.is_empty() { "" } else { "during the recovery " };
         writeln!(f, "    {during}crash {}", self.crash)?;
         for loss in &self.losses {
