@@ -20,10 +20,13 @@ const PAGE_LEN: usize = PAGE as usize;
 #[derive(Clone)]
 pub(crate) struct Page(Arc<PageInner>);
 
+#[derive(Clone)]
 struct PageInner {
     bytes: [u8; PAGE_LEN],
     hash: OnceLock<u128>,
 }
+
+const ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
 impl Page {
     pub(crate) fn new(bytes: [u8; PAGE_LEN]) -> Self {
@@ -34,21 +37,33 @@ impl Page {
         &self.0.bytes
     }
 
+    /// The bytes, to be changed: in place where nobody else holds the page.
+    fn bytes_mut(&mut self) -> &mut [u8; PAGE_LEN] {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.hash.take();
+        &mut inner.bytes
+    }
+
     fn hash(&self) -> u128 {
         *self.0.hash.get_or_init(|| XxHash3_128::oneshot(&self.0.bytes))
     }
 
     /// What the page adds to the sum of its file; a page of zeros is worth what a hole is.
     fn term(&self, number: u64) -> u128 {
-        match self.is_zero() {
+        match self.hash() == zero_page().hash() {
             true => 0,
             false => hash_of(&[&number.to_le_bytes(), &self.hash().to_le_bytes()]),
         }
     }
 
     fn is_zero(&self) -> bool {
-        self.0.bytes.iter().all(|&b| b == 0)
+        self.0.bytes == ZEROS
     }
+}
+
+fn zero_page() -> &'static Page {
+    static PAGE: OnceLock<Page> = OnceLock::new();
+    PAGE.get_or_init(|| Page::new(ZEROS))
 }
 
 /// Pages that lie side by side: so many are shared by one reference when a disk is cloned, and have one
@@ -134,16 +149,16 @@ impl Content {
 
     /// Puts bytes into a page without touching the size: the page cache's half of a write.
     pub(crate) fn patch(&mut self, page: u64, at: usize, data: &[u8]) {
-        // In place where no clone of this disk holds the page too: small writes are the usual ones.
-        let own = self.slot(page).as_mut().and_then(|p| Arc::get_mut(&mut p.0));
-        if let Some(own) = own {
-            own.bytes[at..at + data.len()].copy_from_slice(data);
-            own.hash.take();
-            return;
+        match <[u8; PAGE_LEN]>::try_from(data) {
+            // Nothing is left of what was there.
+            Ok(bytes) => *self.slot(page) = Some(Page::new(bytes)),
+            Err(_) => self.page_mut(page)[at..at + data.len()].copy_from_slice(data),
         }
-        let mut bytes = self.page(page);
-        bytes[at..at + data.len()].copy_from_slice(data);
-        self.put_page(page, bytes);
+    }
+
+    /// The bytes of a page, to be changed; a hole becomes a page of zeros.
+    pub(crate) fn page_mut(&mut self, page: u64) -> &mut [u8; PAGE_LEN] {
+        self.slot(page).get_or_insert_with(|| Page::new(ZEROS)).bytes_mut()
     }
 
     /// True where the page is not a hole.
@@ -173,11 +188,6 @@ impl Content {
         self.get(page).map_or([0; PAGE_LEN], |p| *p.bytes())
     }
 
-    /// Replaces a page.
-    pub(crate) fn put_page(&mut self, page: u64, bytes: [u8; PAGE_LEN]) {
-        *self.slot(page) = Some(Page::new(bytes));
-    }
-
     /// Makes a page as it is in another content.
     pub(crate) fn copy_page(&mut self, page: u64, from: &Content) {
         *self.slot(page) = from.get(page).cloned();
@@ -205,16 +215,19 @@ impl Content {
     pub(crate) fn cut(&mut self, len: u64) {
         let (last, tail) = (len / PAGE, (len % PAGE) as usize);
         let first = last + u64::from(tail > 0);
-        let _ = self.chunks.split_off(&first.div_ceil(CHUNK));
-        for page in first..first.next_multiple_of(CHUNK) {
-            if self.holds(page) {
-                *self.slot(page) = None;
+        if self.chunks.last_key_value().is_some_and(|(number, _)| number * CHUNK >= first) {
+            let _ = self.chunks.split_off(&first.div_ceil(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.get_mut(&(first / CHUNK)) {
+            let behind = (first % CHUNK) as usize;
+            if chunk.pages[behind..].iter().any(Option::is_some) {
+                let chunk = Arc::make_mut(chunk);
+                chunk.sum.take();
+                chunk.pages[behind..].fill(None);
             }
         }
-        if tail > 0 && self.get(last).is_some_and(|p| p.bytes()[tail..].iter().any(|&b| b != 0)) {
-            let mut bytes = self.page(last);
-            bytes[tail..].fill(0);
-            self.put_page(last, bytes);
+        if tail > 0 && self.get(last).is_some_and(|p| p.bytes()[tail..] != ZEROS[tail..]) {
+            self.page_mut(last)[tail..].fill(0);
         }
     }
 
@@ -225,18 +238,19 @@ impl Content {
 
     /// A hash of sectors of a page; a hole is zeros.
     pub(crate) fn sectors_hash(&self, page: u64, sectors: u8) -> u128 {
-        static ZEROS: OnceLock<Page> = OnceLock::new();
-        let zeros = || ZEROS.get_or_init(|| Page::new([0; PAGE_LEN]));
-        let page = self.get(page).unwrap_or_else(zeros);
+        let page = self.get(page).unwrap_or_else(|| zero_page());
         if sectors == u8::MAX {
             return page.hash();
         }
-        let mut hasher = XxHash3_128::new();
-        let chosen = page.bytes().chunks_exact(SECTOR as usize).enumerate();
-        for (_, bytes) in chosen.filter(|(index, _)| sectors & (1 << index) != 0) {
-            hasher.write(bytes);
+        let (first, count) = (sectors.trailing_zeros(), sectors.count_ones());
+        let sector = SECTOR as usize;
+        if sectors.leading_zeros() + count + first == u8::BITS {
+            let from = first as usize * sector;
+            return XxHash3_128::oneshot(&page.bytes()[from..from + count as usize * sector]);
         }
-        hasher.finish_128()
+        let chosen = page.bytes().chunks_exact(sector).enumerate();
+        let chosen = chosen.filter(|(index, _)| sectors & (1 << index) != 0);
+        hash_of(&chosen.map(|(_, bytes)| bytes).collect::<Vec<_>>())
     }
 
     /// A hash of the size and the pages.
@@ -429,6 +443,13 @@ impl Disk {
         }
     }
 
+    /// Gives a regular file its content.
+    pub(crate) fn set_content(&mut self, ino: Ino, content: Content) {
+        if let Some(inode) = self.inodes.get_mut(&ino) {
+            *inode = Arc::new(Inode { body: Body::File(content), mode: inode.mode });
+        }
+    }
+
     pub(crate) fn inode_mut(&mut self, ino: Ino) -> Option<&mut Inode> {
         self.inodes.get_mut(&ino).map(Arc::make_mut)
     }
@@ -574,8 +595,17 @@ pub(crate) fn digest_of(root: u128, several: impl Iterator<Item = u128>) -> u128
     several.fold(root, |sum, places| sum.wrapping_add(hash_of(&[b"=", &places.to_le_bytes()])))
 }
 
+/// The hash of the parts in a row.
 fn hash_of(parts: &[&[u8]]) -> u128 {
-    let mut hasher = XxHash3_128::new();
-    parts.iter().for_each(|part| hasher.write(part));
-    hasher.finish_128()
+    // The hasher that takes parts has memory to allocate: most are short.
+    let mut short = [0; 128];
+    let len = parts.iter().map(|part| part.len()).sum();
+    let Some(row) = short.get_mut(..len) else { return XxHash3_128::oneshot(&parts.concat()) };
+    let mut rest = &mut *row;
+    for part in parts {
+        let (place, behind) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = behind;
+    }
+    XxHash3_128::oneshot(row)
 }

@@ -43,10 +43,8 @@ impl Change {
                         return None;
                     };
                     let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
-                    let content = change.files.get_mut(&patch.ino)?;
-                    let mut bytes = content.page(patch.page);
-                    copy_sectors(&image, &mut bytes, patch.versions());
-                    content.put_page(patch.page, bytes);
+                    let bytes = change.files.get_mut(&patch.ino)?.page_mut(patch.page);
+                    copy_sectors(&image, bytes, patch.versions());
                 }
                 _ => {}
             }
@@ -74,16 +72,14 @@ impl Change {
         if !model.profile.stale_bytes || !exposed {
             return None;
         }
-        let content = self.files.get_mut(&patch.ino)?;
-        let mut bytes = content.page(patch.page);
-        copy_sectors(&stale_bytes(patch.ino, patch.page), &mut bytes, patch.versions());
-        content.put_page(patch.page, bytes);
+        let bytes = self.files.get_mut(&patch.ino)?.page_mut(patch.page);
+        copy_sectors(&stale_bytes(patch.ino, patch.page), bytes, patch.versions());
         Some(())
     }
 
     fn carry_out(self, disk: &mut Disk) {
         for (ino, content) in self.files {
-            *disk.content_mut(ino).expect("a changed file is on every disk of the run") = content;
+            disk.set_content(ino, content);
         }
         for (ino, mode) in self.modes {
             disk.inode_mut(ino).into_iter().for_each(|inode| inode.mode = mode);
@@ -154,9 +150,7 @@ impl<'a> Touched<'a> {
             Part::Page(patch) => {
                 if self.cut.contains(&patch.ino) || self.pages.contains(&(patch.ino, patch.page)) {
                     let content = change.files.get_mut(&patch.ino).expect("touched");
-                    let mut bytes = content.page(patch.page);
-                    patch.apply(&mut bytes);
-                    content.put_page(patch.page, bytes);
+                    patch.apply(content.page_mut(patch.page));
                 }
             }
             Part::Len { ino, len, cut } => {
@@ -314,15 +308,17 @@ fn apply(part: &Part, page: u64, bytes: &mut PageBytes) {
     }
 }
 
-/// What the device held before: never zeros, never text, and the same on every machine.
+/// What the device held before: never zeros, never text, and the same on every machine. Words of the
+/// generator SplitMix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
 pub(crate) fn stale_bytes(ino: Ino, page: u64) -> PageBytes {
+    let seed = XxHash3_128::oneshot(&[&ino.0.to_le_bytes()[..], &page.to_le_bytes()].concat());
+    let mut state = seed as u64;
     let mut bytes = [0; PAGE as usize];
-    for (index, chunk) in bytes.chunks_exact_mut(16).enumerate() {
-        let mut seed = [0; 20];
-        seed[..4].copy_from_slice(&ino.0.to_le_bytes());
-        seed[4..12].copy_from_slice(&page.to_le_bytes());
-        seed[12..].copy_from_slice(&(index as u64).to_le_bytes());
-        chunk.copy_from_slice(&XxHash3_128::oneshot(&seed).to_le_bytes());
+    for word in bytes.as_chunks_mut::<8>().0 {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        *word = (mixed ^ mixed >> 31).to_le_bytes();
     }
     bytes
 }

@@ -87,9 +87,7 @@ impl Part {
         match self {
             Part::Page(patch) => {
                 let content = disk.content_mut(patch.ino).expect("a patched inode is a file");
-                let mut bytes = content.page(patch.page);
-                patch.apply(&mut bytes);
-                content.put_page(patch.page, bytes);
+                patch.apply(content.page_mut(patch.page));
             }
             Part::Len { ino, len, cut } => {
                 let content = disk.content_mut(*ino).expect("a sized inode is a file");
