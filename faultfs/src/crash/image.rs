@@ -60,7 +60,7 @@ impl CrashImage {
             Loss::Seeded(seed) => sample::draw(&model, moment, &mut Rng::with_seed(seed)),
         };
         let disk = build(&model, moment, &tape).expect("a tape of this moment is legal");
-        let (stamp, marks) = (moment.stamp, moment.marks.clone());
+        let (stamp, marks) = (moment.stamp, Marks::clone(&moment.marks));
         let token = Token { trace: trace_id(&trace), profile, stamp, tape };
         CrashImage { disk, marks, trace, token }
     }
@@ -74,7 +74,7 @@ pub(crate) fn uncrashed(trace: Arc<Trace>) -> Vec<(Marks, Disk)> {
     let mut moments = model.moments();
     while let Some(moment) = moments.next() {
         let disk = build(&model, moment, &Tape::default()).expect("nothing lost is legal");
-        out.push((moment.marks.clone(), disk));
+        out.push((Marks::clone(&moment.marks), disk));
     }
     out
 }

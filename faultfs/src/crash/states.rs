@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use fastrand::Rng;
 
@@ -258,7 +259,7 @@ impl Lister<'_> {
 
 /// What tells the marks of two points of one run apart.
 fn marks_of(moment: &Moment) -> u32 {
-    let Marks { issued, acked, failed } = &moment.marks;
+    let Marks { issued, acked, failed } = &*moment.marks;
     (issued.len() + acked.len() + failed.len()) as u32
 }
 
@@ -285,7 +286,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The disk and the marks of a state; `None` where the model has no such state.
-    pub(crate) fn build(&mut self, state: &State) -> Option<(Disk, Marks)> {
+    pub(crate) fn build(&mut self, state: &State) -> Option<(Disk, Arc<Marks>)> {
         let model = self.model;
         let moment = self.moment(state.stamp)?;
         Some((build(model, moment, &state.tape)?, moment.marks.clone()))

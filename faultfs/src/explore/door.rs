@@ -229,7 +229,7 @@ struct Models {
 }
 
 impl Models {
-    fn build(&mut self, token: &Token) -> Option<(Disk, Marks)> {
+    fn build(&mut self, token: &Token) -> Option<(Disk, Arc<Marks>)> {
         let (profile, state) = (token.profile(), token.state());
         if token.trace == self.id {
             let builder = self.builders.entry(profile.name).or_insert_with(|| {

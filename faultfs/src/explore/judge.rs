@@ -1,6 +1,7 @@
 //! Who checks the states: this process, or workers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::known::{How, Known};
 use super::{Partition, Progress, Settings, check_state};
@@ -191,7 +192,7 @@ fn parsed(token: &str) -> Token {
 /// Has the disk of a token checked, unless it is known to hold.
 pub(super) fn check_built(
     token: &str,
-    built: Option<(Disk, Marks)>,
+    built: Option<(Disk, Arc<Marks>)>,
     known: &mut Known,
     recovery: &mut dyn Recovery,
 ) -> (Outcome, How) {

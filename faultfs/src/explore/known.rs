@@ -10,6 +10,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::judge::{Checked, Outcome};
 use crate::disk::Disk;
@@ -36,7 +37,11 @@ const QUESTIONS_MAX: usize = 1 << 20;
 /// The outcomes that are known.
 #[derive(Debug)]
 pub(super) struct Known {
-    trees: HashMap<Marks, Node>,
+    /// A tree for each set of marks, empty until something is known.
+    trees: Vec<Option<Node>>,
+    places: HashMap<Arc<Marks>, usize>,
+    /// Those that were looked for last: states come crash point by crash point.
+    last: Option<(Arc<Marks>, usize)>,
     questions: usize,
     learns: bool,
 }
@@ -50,7 +55,8 @@ enum Node {
 impl Known {
     /// Nothing is known; with `learns` that changes.
     pub(super) fn new(learns: bool) -> Known {
-        Known { trees: HashMap::new(), questions: 0, learns }
+        let (trees, places) = (Vec::new(), HashMap::new());
+        Known { trees, places, last: None, questions: 0, learns }
     }
 
     /// The outcome of a state, which `check` runs where it must. Which states are run that are known is
@@ -59,7 +65,7 @@ impl Known {
         &mut self,
         token: &str,
         disk: &Disk,
-        marks: &Marks,
+        marks: &Arc<Marks>,
         check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
     ) -> (Outcome, How) {
         let known = self.holds(disk, marks);
@@ -76,8 +82,21 @@ impl Known {
         (outcome, how)
     }
 
-    fn holds(&self, disk: &Disk, marks: &Marks) -> bool {
-        let mut node = self.trees.get(marks);
+    fn tree(&mut self, marks: &Arc<Marks>) -> &mut Option<Node> {
+        let place = match &self.last {
+            Some((last, place)) if Arc::ptr_eq(last, marks) => *place,
+            _ => {
+                let place = *self.places.entry(marks.clone()).or_insert(self.trees.len());
+                self.trees.resize_with(self.trees.len().max(place + 1), || None);
+                self.last = Some((marks.clone(), place));
+                place
+            }
+        };
+        &mut self.trees[place]
+    }
+
+    fn holds(&mut self, disk: &Disk, marks: &Arc<Marks>) -> bool {
+        let mut node = self.tree(marks).as_ref();
         while let Some(Node::Asks { question, then }) = node {
             node = then.get(&question.answer(disk));
         }
@@ -85,17 +104,18 @@ impl Known {
     }
 
     /// Adds the path of a recovery that held.
-    fn learn(&mut self, disk: &Disk, marks: &Marks, questions: Vec<Question>) {
+    fn learn(&mut self, disk: &Disk, marks: &Arc<Marks>, questions: Vec<Question>) {
         if self.questions + questions.len() > QUESTIONS_MAX {
             return;
         }
         let path: Vec<(Question, u128)> =
             questions.into_iter().map(|q| (q.clone(), q.answer(disk))).collect();
-        let added = match self.trees.get_mut(marks) {
+        let tree = self.tree(marks);
+        let added = match tree {
             Some(tree) => tree.add(path.into_iter()),
             None => {
                 let added = path.len();
-                self.trees.insert(marks.clone(), Node::path(path.into_iter()));
+                *tree = Some(Node::path(path.into_iter()));
                 Some(added)
             }
         };
@@ -274,7 +294,7 @@ mod tests {
     /// A recovery that asks differently after the same answers is run on every disk.
     #[test]
     fn a_recovery_that_is_no_function_of_what_it_reads_is_always_run() {
-        let (disk, marks) = (Disk::new(), Marks::default());
+        let (disk, marks) = (Disk::new(), Arc::new(Marks::default()));
         let asks = |name: &str| vec![Question::Entry(Slot::new(Ino::ROOT, name))];
         for second in [asks("other"), [asks("one"), asks("other")].concat(), Vec::new()] {
             let mut known = Known::new(true);
@@ -293,7 +313,7 @@ mod tests {
         let mut check =
             |disk: &Disk, _: &Marks| (Err(Broken::new(Verdict::Lost, "x")), Some(Reads::of(disk)));
         for _ in 0..3 {
-            let (outcome, how) = known.outcome("x", &Disk::new(), &Marks::default(), &mut check);
+            let (outcome, how) = known.outcome("x", &Disk::new(), &Arc::default(), &mut check);
             assert!(outcome.is_err());
             assert_eq!(how, How::Run);
         }

@@ -373,11 +373,12 @@ fn disagreement(token: &str, first: Verdict, second: &Outcome) -> String {
 /// Where the token belongs to another trace, or to one that has changed since.
 pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
     let (model, state) = named(trace, token)?;
-    Builder::new(&model).build(&state).ok_or_else(|| {
+    let (disk, marks) = Builder::new(&model).build(&state).ok_or_else(|| {
         Error::new(format!(
             "token {token} names no state of its trace; copy it whole from a report of this version"
         ))
-    })
+    })?;
+    Ok((disk, Arc::unwrap_or_clone(marks)))
 }
 
 /// What a crash did to make the state that `token` names: the crash point, then what was lost or torn.

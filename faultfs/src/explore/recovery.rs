@@ -47,7 +47,7 @@ struct Descent<'a, 'b, 'c> {
     judge: &'a mut dyn Judge,
     settings: &'a mut Settings<'b>,
     report: &'c mut Report,
-    seen: HashSet<(u128, Marks)>,
+    seen: HashSet<(u128, Arc<Marks>)>,
     recorded: u64,
     checked: u64,
     failures: BTreeMap<Kind, Failure>,

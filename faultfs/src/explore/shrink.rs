@@ -11,6 +11,7 @@
 //! one step below it fails; there may be another one that is smaller.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Settings;
 use super::findings::{class, token};
@@ -52,7 +53,7 @@ pub(super) struct Shrinker<'a, 'm> {
     builder: Builder<'m>,
     rerun: &'a mut Rerun<'a>,
     /// What is known of disks under their marks.
-    known: HashMap<(u128, Marks), Outcome>,
+    known: HashMap<(u128, Arc<Marks>), Outcome>,
     reruns: u64,
 }
 
@@ -206,7 +207,7 @@ impl Descent<'_, '_, '_> {
     fn rerun(
         &mut self,
         states: &[State],
-        keys: Vec<(u128, Marks)>,
+        keys: Vec<(u128, Arc<Marks>)>,
     ) -> Result<Option<Failing>, Stop> {
         if states.is_empty() {
             return Ok(None);

@@ -2,6 +2,7 @@
 //! may or may not be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Model, Part};
 use crate::disk::Disk;
@@ -20,7 +21,7 @@ pub(crate) struct Moment {
     /// The disk if nothing is lost, of what is under way either.
     pub(crate) kept: Disk,
     /// What the workload had said.
-    pub(crate) marks: Marks,
+    pub(crate) marks: Arc<Marks>,
     /// Ops under way, or the newest op where none is: whose pages may be torn.
     pub(crate) latest: Vec<usize>,
     /// False where the previous moment allowed the same disks under the same marks.
@@ -58,7 +59,7 @@ impl<'a> Moments<'a> {
             window: Vec::new(),
             durable: model.micros.blank.clone(),
             kept: model.micros.blank.clone(),
-            marks: Marks::default(),
+            marks: Arc::default(),
             latest: Vec::new(),
             is_new: true,
         };
@@ -74,7 +75,7 @@ impl<'a> Moments<'a> {
             What::Start(index) => self.start(index),
             What::End(index) => self.end(index),
             What::Mark(mark) => {
-                self.now.marks.add(mark);
+                Arc::make_mut(&mut self.now.marks).add(mark);
                 true
             }
         };
