@@ -90,8 +90,8 @@ impl<W> Interposed<W> {
             mounted => mounted?,
         };
         let outcome = check(root);
-        self.reads = mounted.take_reads();
         self.unserved = mounted.unserved().map(String::from);
+        self.reads = if self.unserved.is_none() { mounted.take_served() } else { None };
         outcome
     }
 }

@@ -515,6 +515,32 @@ fn what_is_stored_through_a_mapping_is_in_the_file_and_in_other_mappings() {
     assert_eq!(other[5000], 7);
 }
 
+/// What a mapping took is used again where it has ended, and only there.
+#[test]
+fn what_was_stored_through_a_mapping_is_in_no_later_mount() {
+    let _alone = alone();
+    let mut left = None;
+    for (byte, leaves) in [(1, false), (2, true), (3, false), (4, false)] {
+        let (_folder, root, mounted) = mounted();
+        let file = File::options().read(true).write(true).create_new(true).open(root.join("map"));
+        let file = file.unwrap();
+        // Longer than the one before, shorter, longer.
+        file.set_len(12_000 + 4_000 * u64::from(byte % 2) * u64::from(byte)).unwrap();
+        file.write_all_at(&[byte], 7).unwrap();
+        // SAFETY: nobody outside of this test changes the file.
+        let mut map = unsafe { memmap2::MmapMut::map_mut(&file).unwrap() };
+        assert_eq!((map[7], map.len() as u64), (byte, file.metadata().unwrap().len()));
+        assert_eq!(map.iter().filter(|stored| **stored != 0).count(), 1, "in mount {byte}");
+        map.fill(byte);
+        assert!(fs::read(root.join("map")).unwrap().iter().all(|read| *read == byte));
+        if leaves {
+            left = Some(map);
+        }
+        assert_eq!(mounted.unserved(), None);
+    }
+    assert!(left.unwrap().iter().all(|&byte| byte == 2));
+}
+
 #[test]
 fn a_descriptor_that_was_left_open_is_bad_in_the_next_mount() {
     let _alone = alone();

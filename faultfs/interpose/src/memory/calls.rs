@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use libc::*;
 
 use super::contents::{parts, position};
+use super::maps;
 use super::place::{Place, is_ours};
 use super::{ESCAPED, LEFT_TO, Mount, Outcome, hold, unserved};
 use crate::door::Call;
@@ -103,6 +104,7 @@ fn serve(call: &Call) -> Option<Outcome> {
         SYS_fallocate => on(a, |m, fd| m.allocate(fd, b as c_int, c, call.args[3])),
         SYS_copy_file_range | SYS_sendfile | SYS_splice | SYS_tee | SYS_vmsplice => copies(call),
         SYS_mmap => on(call.args[4], |m, _| m.map(call.args)),
+        SYS_munmap | SYS_mremap => maps::changed(call),
         SYS_getdents64 => on(a, |m, fd| m.list(fd, b, c)),
         SYS_fchmod | SYS_fchown | SYS_fchdir | SYS_fstatfs | SYS_fsetxattr | SYS_fgetxattr
         | SYS_flistxattr | SYS_fremovexattr | SYS_getdents => metadata_of_open(call),

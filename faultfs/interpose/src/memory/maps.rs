@@ -1,28 +1,61 @@
 //! Mapped files. From its first mapping on a file's content is in memory that the kernel knows as a file,
 //! so that mapping and file are one, a page past the end faults, and what is stored is there at once.
+//!
+//! To make such memory and to free it costs as much as a small recovery does. So what nobody has mapped any
+//! more when a mount ends serves the next one.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultfs::op::Ino;
-use libc::{EACCES, EBADF, ENODEV, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_TYPE};
+use libc::{
+    EACCES, EBADF, ENODEV, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_TYPE,
+};
 
 use super::{Mount, Outcome};
+use crate::door::Call;
 use crate::door::sys::{self, Returned};
 
 /// A file of the kernel's without a name.
-pub(super) struct Memfd(c_int);
+pub(super) struct Memfd {
+    fd: c_int,
+    /// Nobody else changes it.
+    len: Cell<u64>,
+}
+
+/// Memory that the next mounts may use, and how much of it is kept.
+static SPARE: Mutex<Vec<Memfd>> = Mutex::new(Vec::new());
+const SPARES_MAX: usize = 4;
+const SPARE_LEN_MAX: u64 = 1 << 20;
+
+/// Of a small file all pages are mapped at once: each would be a fault of its own.
+const POPULATED_MAX: u64 = 256 << 10;
+
+/// What is mapped of the files that are served. A lock of its own, under which nothing is allocated: an
+/// allocator may end mappings of its own while the mount is held.
+static MAPPED: Mutex<[Option<Region>; MAPPED_MAX]> = Mutex::new([None; MAPPED_MAX]);
+const MAPPED_MAX: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Region {
+    ino: Ino,
+    address: usize,
+    /// In bytes; `None` of one that was moved or changed in part, whose end will not be seen.
+    len: Option<usize>,
+}
 
 impl fmt::Debug for Memfd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memfd {}", self.0)
+        write!(f, "memfd {}", self.fd)
     }
 }
 
 impl Drop for Memfd {
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours, and nobody uses it any more.
-        unsafe { sys::raw(libc::SYS_close, sys::args([self.0 as usize])) };
+        unsafe { sys::raw(libc::SYS_close, sys::args([self.fd as usize])) };
     }
 }
 
@@ -31,47 +64,54 @@ impl Memfd {
         let name = c"faultfs".as_ptr().expose_provenance();
         let given = sys::args([name, libc::MFD_CLOEXEC as usize]);
         // SAFETY: a name that ends in zero.
-        told(unsafe { sys::raw(libc::SYS_memfd_create, given) }).map(|fd| Memfd(fd as c_int))
+        let fd = told(unsafe { sys::raw(libc::SYS_memfd_create, given) })?;
+        Ok(Memfd { fd: fd as c_int, len: Cell::new(0) })
     }
 
     pub(super) fn len(&self) -> u64 {
-        sys::fstat(self.0).map_or(0, |stat| stat.size)
+        self.len.get()
     }
 
     pub(super) fn set_len(&self, len: u64) {
         // SAFETY: no addresses.
-        unsafe { sys::raw(libc::SYS_ftruncate, sys::args([self.0 as usize, len as usize])) };
+        let done =
+            unsafe { sys::raw(libc::SYS_ftruncate, sys::args([self.fd as usize, len as usize])) };
+        if done == 0 {
+            self.len.set(len);
+        }
     }
 
     pub(super) fn punch(&self, at: u64, len: u64) {
         let mode = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as usize;
-        let given = sys::args([self.0 as usize, mode, at as usize, len as usize]);
+        let given = sys::args([self.fd as usize, mode, at as usize, len as usize]);
         // SAFETY: no addresses.
         unsafe { sys::raw(libc::SYS_fallocate, given) };
     }
 
     pub(super) fn read_at(&self, into: &mut [u8], at: u64) -> usize {
         let address = into.as_mut_ptr().expose_provenance();
-        let given = sys::args([self.0 as usize, address, into.len(), at as usize]);
+        let given = sys::args([self.fd as usize, address, into.len(), at as usize]);
         // SAFETY: a buffer of that length.
         told(unsafe { sys::raw(libc::SYS_pread64, given) }).unwrap_or(0)
     }
 
     pub(super) fn write_at(&self, from: &[u8], at: u64) {
         let address = from.as_ptr().expose_provenance();
-        let given = sys::args([self.0 as usize, address, from.len(), at as usize]);
+        let given = sys::args([self.fd as usize, address, from.len(), at as usize]);
         // SAFETY: a buffer of that length.
-        unsafe { sys::raw(libc::SYS_pwrite64, given) };
+        let wrote = unsafe { sys::raw(libc::SYS_pwrite64, given) };
+        self.len.set(self.len.get().max(at + u64::try_from(wrote).unwrap_or(0)));
     }
 
     /// Another descriptor, which may not write.
     fn read_only(&self) -> Result<Memfd, c_int> {
-        let path = format!("/proc/self/fd/{}\0", self.0);
+        let path = format!("/proc/self/fd/{}\0", self.fd);
         let path = path.as_ptr().expose_provenance();
         let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
         let given = sys::args([libc::AT_FDCWD as usize, path, flags]);
         // SAFETY: a path that ends in zero.
-        told(unsafe { sys::raw(libc::SYS_openat, given) }).map(|fd| Memfd(fd as c_int))
+        let fd = told(unsafe { sys::raw(libc::SYS_openat, given) })?;
+        Ok(Memfd { fd: fd as c_int, len: self.len.clone() })
     }
 }
 
@@ -91,19 +131,39 @@ impl Mount {
         }
         let content = self.disk.content(ino).ok_or(ENODEV)?;
         self.reads.mapped(ino);
-        let memfd = Memfd::new()?;
-        memfd.set_len(content.len());
-        let mut chunk = vec![0; 64 << 10];
+        let spare = lock(&SPARE).pop();
+        let is_new = spare.is_none();
+        let memfd = spare.map_or_else(Memfd::new, Ok)?;
+        if memfd.len() != content.len() {
+            memfd.set_len(content.len());
+        }
+        let mut chunk = vec![0; content.len().min(64 << 10) as usize];
         let mut at = 0;
         while at < content.len() {
             let count = content.read_at(&mut chunk, at);
-            if chunk[..count].iter().any(|&byte| byte != 0) {
+            // A new one is zeros already, and takes no memory where it stays so.
+            if !is_new || chunk[..count].iter().any(|&byte| byte != 0) {
                 memfd.write_at(&chunk[..count], at);
             }
             at += count as u64;
         }
         self.meta(ino).memfd = Some(memfd);
         Ok(())
+    }
+
+    /// Keeps for the next mount what nobody has mapped any more.
+    pub(super) fn spare(&mut self) {
+        let regions = std::mem::replace(&mut *lock(&MAPPED), [None; MAPPED_MAX]);
+        let all_seen = regions.iter().any(Option::is_none);
+        let mapped = |index| regions.iter().flatten().any(|region| region.ino.0 as usize == index);
+        for (index, meta) in self.inodes.iter_mut().enumerate() {
+            let Some(memfd) = meta.memfd.take() else { continue };
+            let mut spares = lock(&SPARE);
+            let fits = memfd.len() <= SPARE_LEN_MAX && spares.len() < SPARES_MAX;
+            if all_seen && fits && !mapped(index) {
+                spares.push(memfd);
+            }
+        }
     }
 
     /// `mmap` of a descriptor of ours.
@@ -125,8 +185,47 @@ impl Mount {
         }
         let memfd = self.memfd(ino).ok_or(libc::EINVAL)?;
         let other = if shared && !writable { Some(memfd.read_only()?) } else { None };
-        let fd = other.as_ref().unwrap_or(memfd).0 as usize;
+        let fd = other.as_ref().unwrap_or(memfd).fd as usize;
+        let small = shared && memfd.len() <= POPULATED_MAX;
+        let flags = if small { flags | MAP_POPULATE as usize } else { flags };
         // SAFETY: the program answers for the address, as it does to the kernel.
-        told(unsafe { sys::raw(libc::SYS_mmap, [address, len, protection, flags, fd, at]) })
+        let address =
+            told(unsafe { sys::raw(libc::SYS_mmap, [address, len, protection, flags, fd, at]) })?;
+        let mut regions = lock(&MAPPED);
+        // Where there is no room left, none is known to have ended.
+        if let Some(place) = regions.iter_mut().find(|region| region.is_none()) {
+            *place = Some(Region { ino, address, len: Some(len) });
+        }
+        Ok(address)
     }
+}
+
+/// `munmap` and `mremap`: the kernel's, and seen, so that it is known what is still mapped.
+pub(super) fn changed(call: &Call) -> Option<Outcome> {
+    let mut regions = lock(&MAPPED);
+    let [address, len, ..] = call.args;
+    let touched = |region: &Region| {
+        // Of nothing `mremap` makes a second mapping.
+        region.address < address.saturating_add(len.max(1))
+            && address < region.address.saturating_add(region.len.unwrap_or(0))
+    };
+    if !regions.iter().flatten().any(touched) {
+        return None;
+    }
+    let done = told(call.perform());
+    let ends = call.number == libc::SYS_munmap && done.is_ok();
+    for place in regions.iter_mut() {
+        match place {
+            Some(region) if ends && (region.address, region.len) == (address, Some(len)) => {
+                *place = None;
+            }
+            Some(region) if touched(region) => region.len = None,
+            _ => {}
+        }
+    }
+    Some(done)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -136,10 +136,14 @@ impl Mounted {
     /// What was read of the disk until now, once; what is read later is not told. `None` where
     /// something was asked that cannot be served.
     pub fn take_reads(&self) -> Option<Reads> {
-        let reads = hold()
-            .as_mut()
-            .map(|mount| std::mem::replace(&mut mount.reads, Reads::of(&mount.disk)));
-        reads.filter(|_| self.unserved().is_none())
+        if self.unserved().is_some() { None } else { self.take_served() }
+    }
+
+    /// As [`Mounted::take_reads`], where it is known that all was served.
+    pub(crate) fn take_served(&self) -> Option<Reads> {
+        let mut held = hold();
+        let mount = held.as_mut()?;
+        Some(std::mem::replace(&mut mount.reads, Reads::of(&mount.disk)))
     }
 
     /// What was asked of this mount, or of its process, that cannot be served from memory: the first
@@ -160,8 +164,9 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let mut held = hold();
-        if let Some(mount) = held.take() {
+        if let Some(mut mount) = held.take() {
             LEFT_TO.store(mount.opens.next_first(), Relaxed);
+            mount.spare();
         }
         // Where descriptors were left open somebody may still close them.
         if LEFT_TO.load(Relaxed) == FIRST {
