@@ -8,8 +8,11 @@
 //! - *files*: the same, but make a real folder equal to each disk.
 //! - *pruned*: as *memory*, without the states that are known to hold by what recovery read in others; all
 //!   states count, and *saved* is how many of them there are for each that was run.
+//! - *two*: as *memory*, by two workers, over one, by the clock: 2 where they do not hinder each other.
 //!
-//! Rounds are interleaved, so that the machine's mood meets both; medians are printed, and their ratio.
+//! But for *two*, time is that of the processor, user and kernel, as the kernel counts it for this thread
+//! and for the worker: what else runs on the machine does not count. Rounds are interleaved, so that the
+//! machine's mood meets all; medians are printed, and their ratio.
 //!
 //! `cargo bench -p cargo-faultfs --bench states`
 
@@ -31,31 +34,50 @@ const ROUNDS: usize = 7;
 
 fn main() {
     println!(
-        "{:<14} {:>8} {:>9} {:>6} {:>8} {:>6} {:>9} {:>6}   ({ROUNDS} rounds, medians)",
-        "config", "bare/s", "memory/s", "ratio", "files/s", "ratio", "pruned/s", "saved"
+        "{:<14} {:>8} {:>9} {:>6} {:>8} {:>6} {:>9} {:>6} {:>6} {:>5}   ({ROUNDS} rounds, medians)",
+        "config",
+        "bare/s",
+        "memory/s",
+        "ratio",
+        "files/s",
+        "ratio",
+        "pruned/s",
+        "ratio",
+        "saved",
+        "two"
     );
     for config in sqlite::CONFIGS {
         let (mut bare, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let (mut pruned, mut saved) = (Vec::new(), 0.0);
+        let (mut one, mut two) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             // Workers count the explorations on their way, and do nothing in between.
             if worker::current().is_none() {
                 bare.push(bare_rate(&config));
             }
-            memory.extend(worker_rates(&config, false, false).map(|rates| rates.0));
-            files.extend(worker_rates(&config, true, false).map(|rates| rates.0));
-            if let Some((rate, share)) = worker_rates(&config, false, true) {
-                pruned.push(rate);
-                saved = share;
+            let usual = How { real_files: false, prune: false, workers: 1 };
+            if let Some(rates) = worker_rates(&config, usual) {
+                memory.push(rates.processor);
+                one.push(rates.clock);
+            }
+            two.extend(worker_rates(&config, How { workers: 2, ..usual }).map(|r| r.clock));
+            let on_files = How { real_files: true, ..usual };
+            files.extend(worker_rates(&config, on_files).map(|rates| rates.processor));
+            if let Some(rates) = worker_rates(&config, How { prune: true, ..usual }) {
+                pruned.push(rates.processor);
+                saved = rates.saved;
             }
         }
         let (bare, memory, files) = (median(bare), median(memory), median(files));
+        let (pruned, one, two) = (median(pruned), median(one), median(two));
         println!(
-            "{:<14} {bare:>8.0} {memory:>9.0} {:>6.2} {files:>8.0} {:>6.2} {:>9.0} {saved:>6.2}",
+            "{:<14} {bare:>8.0} {memory:>9.0} {:>6.2} {files:>8.0} {:>6.2} {pruned:>9.0} {:>6.2} \
+             {saved:>6.2} {:>5.2}",
             config.name,
             memory / bare,
             files / bare,
-            median(pruned),
+            pruned / bare,
+            two / one,
         );
     }
 }
@@ -72,27 +94,58 @@ fn bare_rate(config: &sqlite::Config) -> f64 {
     let mut marks = Marks::default();
     config.run(session.path()).expect("the workload runs");
     (0..=6).for_each(|id| marks.add(faultfs::trace::Mark::Ack(id)));
-    let since = Instant::now();
+    let since = processor_time("thread-self");
     for _ in 0..REOPENS {
         sqlite::check(session.path(), &marks).expect("nothing was lost");
     }
-    f64::from(REOPENS) / since.elapsed().as_secs_f64()
+    f64::from(REOPENS) / (processor_time("thread-self") - since).as_secs_f64()
 }
 
-/// Explores under the weakest profile with one worker: states per second, and states per state that was
-/// run.
-fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Option<(f64, f64)> {
+/// Processor time of a process or thread until now (`Documentation/scheduler/sched-stats.rst`).
+fn processor_time(of: &str) -> Duration {
+    let counts = std::fs::read_to_string(format!("/proc/{of}/schedstat")).unwrap_or_default();
+    let nanoseconds = counts.split_whitespace().next().and_then(|count| count.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
+/// Processor time of the workers: of all children there are.
+fn workers_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let children = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let children: String = children.map(Result::unwrap_or_default).collect();
+    children.split_whitespace().map(processor_time).sum()
+}
+
+#[derive(Clone, Copy)]
+struct How {
+    real_files: bool,
+    prune: bool,
+    workers: u32,
+}
+
+/// What came of one exploration.
+struct Rates {
+    /// States for each second of the workers' processor time, and for each by the clock.
+    processor: f64,
+    clock: f64,
+    /// States for each that was run.
+    saved: f64,
+}
+
+/// Explores under the weakest profile.
+fn worker_rates(config: &sqlite::Config, how: How) -> Option<Rates> {
     let config = *config;
     let launch = Launch::program().expect("this program");
     let call = launch.next_call();
     let mut plan = Plan::new(launch, call);
     plan.profiles = vec![Profile::POSIX];
-    plan.workers = 1;
-    plan.real_files = real_files;
-    plan.prune = prune;
+    plan.workers = how.workers;
+    plan.real_files = how.real_files;
+    plan.prune = how.prune;
     let traces = Session::new().expect("a session");
     let mut door = Interposed::new(move |root: &Path| config.run(root));
-    let (mut states, mut run_states, mut first, mut last) = (0u32, 0u32, None, Instant::now());
+    let (mut states, mut run_states, mut first) = (0u32, 0u32, None);
+    let mut last = (Instant::now(), Duration::ZERO);
     let mut settings = Settings {
         traces: traces.path().to_path_buf(),
         replay: Replay::Tool,
@@ -102,8 +155,9 @@ fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Optio
         progress: &mut |progress| {
             if matches!(progress, Progress::Checked | Progress::Known) {
                 // From the first answer on: the start of the process is paid once, not by state.
-                first.get_or_insert_with(Instant::now);
-                last = Instant::now();
+                // A worker that has answered all may be gone before its last answers come by.
+                last = (Instant::now(), workers_time().max(last.1));
+                first.get_or_insert(last);
                 states += 1;
                 run_states += u32::from(progress == Progress::Checked);
             }
@@ -113,7 +167,11 @@ fn worker_rates(config: &sqlite::Config, real_files: bool, prune: bool) -> Optio
     let door: &mut dyn Door<Root = Path> = &mut door;
     let reports = run(config.name, door, &mut sqlite::check, &plan, &mut settings);
     reports.expect("the run is made").first()?;
-    let elapsed: Duration = last - first?;
-    let rate = f64::from(states - 1) / elapsed.as_secs_f64();
-    Some((rate, f64::from(states) / f64::from(run_states)))
+    let first = first?;
+    let rate = |time: Duration| f64::from(states - 1) / time.as_secs_f64();
+    Some(Rates {
+        processor: rate(last.1 - first.1),
+        clock: rate(last.0 - first.0),
+        saved: f64::from(states) / f64::from(run_states),
+    })
 }
