@@ -188,6 +188,11 @@ impl Content {
         self.get(page).map_or([0; PAGE_LEN], |p| *p.bytes())
     }
 
+    /// Replaces a page.
+    pub(crate) fn put_page(&mut self, number: u64, page: Page) {
+        *self.slot(number) = Some(page);
+    }
+
     /// Makes a page as it is in another content.
     pub(crate) fn copy_page(&mut self, page: u64, from: &Content) {
         *self.slot(page) = from.get(page).cloned();

@@ -272,7 +272,7 @@ fn fits(
     let sectors = 0;
     let own = build::lost(model, moment, &Tape(vec![Choice::Torn { newer, older, sectors }]));
     own.is_some_and(|own| own.contains(&id) && own.is_subset(lost))
-        && build::torn(model, moment, lost, newer, older, sectors).is_some()
+        && build::tearing(model, moment, lost, newer, older).is_some()
 }
 
 /// Ops with several micro-ops in the window, whole and from each of their micro-ops on: a write in

@@ -1,13 +1,15 @@
 //! From a crash point and a tape to the disk.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use twox_hash::XxHash3_128;
 
 use super::tape::{Choice, Older, Tape};
-use crate::disk::{Content, Disk};
+use crate::disk::{Content, Disk, Page};
 use crate::model::{Model, Moment, Part};
 use crate::op::{Ino, PAGE, SECTOR, Slot};
+use crate::trace::Stamp;
 
 type PageBytes = [u8; PAGE as usize];
 
@@ -33,6 +35,16 @@ pub(crate) struct Change {
 impl Change {
     /// `None` where the model does not allow the tape at this moment.
     pub(crate) fn of(model: &Model, moment: &Moment, tape: &Tape) -> Option<Change> {
+        Change::with(model, moment, tape, &mut Images::default())
+    }
+
+    /// As [`Change::of`], with the pages that other tapes have torn.
+    pub(crate) fn with(
+        model: &Model,
+        moment: &Moment,
+        tape: &Tape,
+        images: &mut Images,
+    ) -> Option<Change> {
         let lost = lost(model, moment, tape)?;
         let mut change = Change::without(model, moment, &lost);
         for choice in &tape.0 {
@@ -42,9 +54,15 @@ impl Change {
                     let Part::Page(patch) = &model.micros.all.get(*newer as usize)?.part else {
                         return None;
                     };
-                    let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
-                    let bytes = change.files.get_mut(&patch.ino)?.page_mut(patch.page);
-                    copy_sectors(&image, bytes, patch.versions());
+                    let content = change.files.get_mut(&patch.ino)?;
+                    if patch.versions() == u8::MAX {
+                        let len = content.len().saturating_sub(patch.page * PAGE).min(PAGE);
+                        let page = images.torn(model, moment, &lost, *choice, len as usize)?;
+                        content.put_page(patch.page, page);
+                    } else {
+                        let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
+                        copy_sectors(&image, content.page_mut(patch.page), patch.versions());
+                    }
                 }
                 _ => {}
             }
@@ -85,6 +103,43 @@ impl Change {
             disk.inode_mut(ino).into_iter().for_each(|inode| inode.mode = mode);
         }
         self.slots.iter().for_each(|(slot, ino)| disk.set_slot(slot, *ino));
+    }
+}
+
+/// The torn pages of a crash point, by what they depend on: many tapes tear a page in the same way.
+#[derive(Default)]
+pub(crate) struct Images {
+    stamp: Stamp,
+    /// By the choice, the versions of its page that are lost, and how much of the page lies in the file.
+    torn: BTreeMap<(Choice, Vec<u32>, usize), Page>,
+}
+
+impl Images {
+    /// The page that `choice` tears, of which the first `len` bytes lie in the file. The crash points are of
+    /// one model.
+    fn torn(
+        &mut self,
+        model: &Model,
+        moment: &Moment,
+        lost: &BTreeSet<u32>,
+        choice: Choice,
+        len: usize,
+    ) -> Option<Page> {
+        let Choice::Torn { newer, older, sectors } = choice else { return None };
+        tearing(model, moment, lost, newer, older)?;
+        if self.stamp != moment.stamp {
+            *self = Images { stamp: moment.stamp, torn: BTreeMap::new() };
+        }
+        let page = page_of(model, newer)?;
+        let versions = moment.versions(model, page).filter(|id| lost.contains(id)).collect();
+        match self.torn.entry((choice, versions, len)) {
+            Entry::Occupied(known) => Some(known.get().clone()),
+            Entry::Vacant(place) => {
+                let mut image = torn(model, moment, lost, newer, older, sectors)?;
+                image[len..].fill(0);
+                Some(place.insert(Page::new(image)).clone())
+            }
+        }
     }
 }
 
@@ -241,34 +296,46 @@ pub(crate) fn torn(
     older: Older,
     sectors: u8,
 ) -> Option<PageBytes> {
-    let chain = chain(model, moment, newer, older)?;
+    let chain = tearing(model, moment, lost, newer, older)?;
     let part = |id: u32| &model.micros.all[id as usize].part;
     let Part::Page(patch) = part(newer) else { return None };
     let page = (patch.ino, patch.page);
-    // All else that the newer version stands on is there.
-    let mut needs = chain.iter().flat_map(|id| &model.order.needs[*id as usize]);
-    let tears = model.profile.torn_pages && !patch.unmaps();
-    if !tears || needs.any(|id| lost.contains(id) && !chain.contains(id)) {
-        return None;
-    }
     let mut image = moment.durable.content(page.0)?.page(page.1);
     let kept = moment.versions(model, page).filter(|id| !lost.contains(id));
     kept.for_each(|id| apply(part(id), page.1, &mut image));
     let mut whole = image;
     chain.iter().for_each(|id| apply(part(*id), page.1, &mut whole));
     if older == Older::Stale {
-        let exposed = |id: &u32| match part(*id) {
-            Part::Page(patch) => patch.exposed_by.is_some_and(|step| !lost.contains(&step)),
-            _ => false,
-        };
-        if !model.profile.stale_bytes || !chain.iter().any(exposed) {
-            return None;
-        }
         copy_sectors(&stale_bytes(page.0, page.1), &mut image, patch.versions());
     }
     // Sectors of which a direct write makes no version hold what they held.
     copy_sectors(&whole, &mut image, patch.versions() & sectors);
     Some(image)
+}
+
+/// Whether two versions of a page may meet beside what is lost: by which versions they differ.
+pub(crate) fn tearing(
+    model: &Model,
+    moment: &Moment,
+    lost: &BTreeSet<u32>,
+    newer: u32,
+    older: Older,
+) -> Option<BTreeSet<u32>> {
+    let chain = chain(model, moment, newer, older)?;
+    let part = |id: u32| &model.micros.all[id as usize].part;
+    let Part::Page(patch) = part(newer) else { return None };
+    // All else that the newer version stands on is there.
+    let mut needs = chain.iter().flat_map(|id| &model.order.needs[*id as usize]);
+    let tears = model.profile.torn_pages && !patch.unmaps();
+    if !tears || needs.any(|id| lost.contains(id) && !chain.contains(id)) {
+        return None;
+    }
+    let exposed = |id: &u32| match part(*id) {
+        Part::Page(patch) => patch.exposed_by.is_some_and(|step| !lost.contains(&step)),
+        _ => false,
+    };
+    let stale = model.profile.stale_bytes && chain.iter().any(exposed);
+    (older != Older::Stale || stale).then_some(chain)
 }
 
 /// The version under a lost change: the last of its page that was kept.

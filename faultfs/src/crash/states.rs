@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::bound::Bound;
 use super::bounded::{self, Level};
-use super::build::{Change, build, lost};
+use super::build::{Change, Images, build, lost};
 use super::id::Ids;
 use super::sample;
 use super::tape::Tape;
@@ -77,7 +77,8 @@ impl Listing {
             levels: Vec::new(),
             known: HashMap::new(),
         };
-        let mut lister = Lister { model, points: Vec::new(), listing, keys: Vec::new(), go_on };
+        let (points, keys, images) = (Vec::new(), Vec::new(), Images::default());
+        let mut lister = Lister { model, points, listing, keys, images, go_on };
         lister.find_points(places);
         let room =
             usize::try_from(bound.budget.saturating_sub(bound.samples)).unwrap_or(usize::MAX);
@@ -120,6 +121,7 @@ struct Lister<'a> {
     listing: Listing,
     /// The keys of the states in the list.
     keys: Vec<Key>,
+    images: Images,
     go_on: &'a mut dyn FnMut() -> bool,
 }
 
@@ -200,7 +202,8 @@ impl Lister<'_> {
 
     /// Adds a state, unless it is known.
     fn add(&mut self, ids: &Ids<'_>, moment: &Moment, tape: Tape) {
-        let Some(change) = Change::of(self.model, moment, &tape) else { return };
+        let images = &mut self.images;
+        let Some(change) = Change::with(self.model, moment, &tape, images) else { return };
         self.listing.states += 1;
         let key = (ids.of(moment, &change), marks_of(moment));
         let place = u32::try_from(self.listing.distinct.len()).expect("fewer than 2^32 states");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::build::{Change, build};
+use super::build::{Change, Images, build};
 use super::id::Ids;
 use super::proof::{Ops, at_moments, listing, program, programs, shown, tapes};
 use super::tape::{Choice, Tape};
@@ -106,11 +106,12 @@ fn a_state_is_told_apart_as_its_disk_is() {
     for seed in programs(30) {
         for (ops, length) in [(Ops::Names, 12), (Ops::Both, 8)] {
             for model in models(seed, ops, length) {
-                let mut ids = Ids::new(&model);
+                let (mut ids, mut images) = (Ids::new(&model), Images::default());
                 at_moments(&model, 12, |moment| {
                     ids.follow(moment);
                     for tape in some_tapes(&model, moment) {
-                        let change = Change::of(&model, moment, &tape).expect("legal");
+                        let change = Change::with(&model, moment, &tape, &mut images);
+                        let change = change.expect("legal");
                         let disk = build(&model, moment, &tape).expect("legal");
                         assert_eq!(
                             ids.of(moment, &change),
