@@ -322,16 +322,14 @@ impl Decoder {
             Kind::Chmod => vec![Op::SetMode { ino: self.ino(a)?, mode: b as u32 & 0o7777 }],
             Kind::Sync => {
                 let data = record.number == linux::FDATASYNC;
-                if b != 0 {
-                    let how = SyncFailure { size: Size::Reverted, ..SyncFailure::EXT4_ORDERED };
-                    self.failures.insert(self.recorder.next_start(), how);
-                }
+                self.note_failure(b != 0);
                 let kind = if data { SyncKind::Data } else { SyncKind::All };
                 vec![Op::Sync { ino: self.ino(a)?, kind }]
             }
             Kind::SyncRange => vec![Op::StartWriteback { ino: self.ino(a)? }],
             Kind::SyncAll => vec![Op::SyncAll],
             Kind::Msync if d & linux::MS_SYNC != 0 => {
+                self.note_failure(e != 0);
                 vec![Op::SyncMap { ino: self.ino(a)?, offset: b, len: c }]
             }
             Kind::Msync => vec![Op::StartWriteback { ino: self.ino(a)? }],
@@ -344,6 +342,14 @@ impl Decoder {
             | Kind::Known
             | Kind::Called => unreachable!("not the start of an operation"),
         })
+    }
+
+    /// The sync that starts now fails, and the device keeps the old size.
+    fn note_failure(&mut self, old_size: bool) {
+        if old_size {
+            let how = SyncFailure { size: Size::Reverted, ..SyncFailure::EXT4_ORDERED };
+            self.failures.insert(self.recorder.next_start(), how);
+        }
     }
 
     fn create(

@@ -36,6 +36,10 @@
 //! its kin) ends the process at its first file call. Mappings that are unmapped or made writable by
 //! system calls made without libc are not followed, with the trap or without.
 //!
+//! An access of mapped memory is no call: rules about `load` and `store` never fire here, and so fail the run.
+//! The `SIGBUS` of the kernel behind the end of a file is its own. A process that dies of one leaves what any
+//! other death there does, which the profile `process-kill` covers.
+//!
 //! The functions put in place are no cancellation points. A data address that the kernel would
 //! refuse with `EFAULT` faults in a write below the root.
 
@@ -222,7 +226,7 @@ pub fn rot(path: impl AsRef<Path>, rot: Rot) -> io::Result<()> {
 /// without a name as long as somebody has it open.
 ///
 /// A disk with a limit reserves nothing: `fallocate` fails with `EOPNOTSUPP`, as on filesystems that cannot.
-/// Stores through a mapping take no space.
+/// A store through a mapping is never refused for want of space, and takes it.
 ///
 /// # Errors
 ///

@@ -95,7 +95,7 @@ pub(crate) enum Kind {
     SyncRange,
     /// Nothing: `sync` or `syncfs`.
     SyncAll,
-    /// Inode, offset, length, flags of `msync`.
+    /// Inode, offset, length, flags of `msync`, 1 where it failed and the device kept the old size.
     Msync,
     /// Single: inode, offset; the new bytes of a page that was stored to through a mapping.
     MapStore,

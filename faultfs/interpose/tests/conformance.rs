@@ -23,6 +23,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use ask::HANDLES;
 use bare::Bare;
 use common::Recording;
 use faultfs::crash::{CrashImage, Loss};
@@ -32,6 +33,7 @@ use faultfs::fs::{Capacity, Rot};
 use faultfs::trace::Trace;
 use faultfs::{FaultFs, Injector, Profile};
 use faultfs_interpose::{Mounted, Options, Session};
+use memmap2::MmapMut;
 use script::{World, run, scripts};
 use words::ask_of;
 
@@ -63,6 +65,7 @@ enum By {
 struct Program {
     by: By,
     bare: Bare,
+    maps: [Option<MmapMut>; HANDLES],
     injector: Injector,
     session: Option<Session>,
     recording: Recording,
@@ -77,7 +80,12 @@ impl Program {
         let options = Options { injector: Some(&injector), ..recording.options(true) };
         let session = Some(Session::start(&options).unwrap());
         let bare = Bare::new(&recording.root);
-        Self { by, bare, injector, session, recording, disks: Default::default() }
+        let (maps, disks) = Default::default();
+        Self { by, bare, maps, injector, session, recording, disks }
+    }
+
+    fn mapping(&mut self, slot: usize) -> &mut MmapMut {
+        self.maps[slot].as_mut().expect("a mapped file")
     }
 
     fn trace(&self) -> Trace {
@@ -167,6 +175,26 @@ impl World for Program {
 
     fn set_len(&mut self, slot: usize, len: u64) -> io::Result<()> {
         self.bare.handle(slot)?.set_len(len)
+    }
+
+    fn map(&mut self, slot: usize) -> io::Result<()> {
+        // SAFETY: no script shortens the file below what it looks at.
+        self.maps[slot] = Some(unsafe { MmapMut::map_mut(&*self.bare.handle(slot)?)? });
+        Ok(())
+    }
+
+    fn store(&mut self, slot: usize, data: &[u8], at: usize) -> io::Result<()> {
+        self.mapping(slot)[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn load(&mut self, slot: usize, buf: &mut [u8], at: usize) -> io::Result<()> {
+        buf.copy_from_slice(&self.mapping(slot)[at..at + buf.len()]);
+        Ok(())
+    }
+
+    fn msync(&mut self, slot: usize, at: usize, len: usize) -> io::Result<()> {
+        self.mapping(slot).flush_range(at, len)
     }
 
     /// Past std, which asks again where it was interrupted.

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use faultfs::crash::Loss;
-use faultfs::fs::{Capacity, Rot};
-use faultfs::{FaultFile, FaultFs, Injector, Profile};
+use faultfs::fs::{Capacity, FsMapMut, Rot};
+use faultfs::{FaultFile, FaultFs, FaultMap, Injector, Profile};
 
 use crate::ask::HANDLES;
 use crate::script::{World, run, scripts};
@@ -21,8 +21,8 @@ fn each_fault_does_in_every_backend_what_the_table_says() {
     for (title, body) in scripts() {
         let folder = tempfile::tempdir().unwrap();
         let real = FaultFs::real(folder.path()).unwrap();
-        run(title, body, &mut Filesystem(Faulty::new(FaultFs::mem())));
-        run(title, body, &mut Filesystem(Faulty::new(real)));
+        run(title, body, &mut Filesystem::new(FaultFs::mem()));
+        run(title, body, &mut Filesystem::new(real));
         if !title.starts_with("fs:") {
             let folder = tempfile::tempdir().unwrap();
             run(title, body, &mut Files::new(folder.path().into()));
@@ -32,7 +32,17 @@ fn each_fault_does_in_every_backend_what_the_table_says() {
     assert!(count > 20, "the scripts were not found");
 }
 
-struct Filesystem(Faulty);
+struct Filesystem(Faulty, [Option<FaultMap<FsMapMut>>; HANDLES]);
+
+impl Filesystem {
+    fn new(fs: FaultFs) -> Filesystem {
+        Filesystem(Faulty::new(fs), Default::default())
+    }
+
+    fn mapping(&mut self, slot: usize) -> &mut FaultMap<FsMapMut> {
+        self.1[slot].as_mut().expect("a mapped file")
+    }
+}
 
 impl World for Filesystem {
     fn injector(&self) -> Injector {
@@ -53,6 +63,23 @@ impl World for Filesystem {
 
     fn set_len(&mut self, slot: usize, len: u64) -> io::Result<()> {
         self.0.handle(slot)?.set_len(len)
+    }
+
+    fn map(&mut self, slot: usize) -> io::Result<()> {
+        self.1[slot] = Some(self.0.handle(slot)?.map_mut()?);
+        Ok(())
+    }
+
+    fn store(&mut self, slot: usize, data: &[u8], at: usize) -> io::Result<()> {
+        self.mapping(slot).write_all_at(data, at)
+    }
+
+    fn load(&mut self, slot: usize, buf: &mut [u8], at: usize) -> io::Result<()> {
+        self.mapping(slot).read_exact_at(buf, at)
+    }
+
+    fn msync(&mut self, slot: usize, at: usize, len: usize) -> io::Result<()> {
+        self.mapping(slot).flush_range(at, len)
     }
 
     fn sync(&mut self, slot: usize, all: bool) -> io::Result<()> {
@@ -133,6 +160,22 @@ impl World for Files {
 
     fn set_len(&mut self, slot: usize, len: u64) -> io::Result<()> {
         self.handle(slot).set_len(len)
+    }
+
+    fn map(&mut self, _: usize) -> io::Result<()> {
+        unreachable!("a mapping has a wrapper of its own")
+    }
+
+    fn store(&mut self, _: usize, _: &[u8], _: usize) -> io::Result<()> {
+        unreachable!("a mapping has a wrapper of its own")
+    }
+
+    fn load(&mut self, _: usize, _: &mut [u8], _: usize) -> io::Result<()> {
+        unreachable!("a mapping has a wrapper of its own")
+    }
+
+    fn msync(&mut self, _: usize, _: usize, _: usize) -> io::Result<()> {
+        unreachable!("a mapping has a wrapper of its own")
     }
 
     fn sync(&mut self, slot: usize, all: bool) -> io::Result<()> {

@@ -70,6 +70,19 @@ fn answer(world: &mut dyn World, line: &str) -> io::Result<String> {
             let found = world.read_at(slot(file), &mut buf, number(at))?;
             Ok(shown(&buf[..found]))
         }
+        ["map", file] => world.map(slot(file)).map(done),
+        ["store", file, byte, count, "at", at] => {
+            let data = vec![byte.as_bytes()[0]; slot(count)];
+            world.store(slot(file), &data, slot(at)).map(done)
+        }
+        ["load", file, count, "at", at] => {
+            let mut buf = vec![b'-'; slot(count)];
+            world.load(slot(file), &mut buf, slot(at))?;
+            Ok(shown(&buf))
+        }
+        ["msync", file, count, "at", at] => {
+            world.msync(slot(file), slot(at), slot(count)).map(done)
+        }
         ["set-len", file, len] => world.set_len(slot(file), number(len)).map(done),
         ["fsync", file] => world.sync(slot(file), true).map(done),
         ["fdatasync", file] => world.sync(slot(file), false).map(done),
@@ -115,6 +128,11 @@ pub(crate) trait World {
     fn write_at(&mut self, slot: usize, data: &[u8], at: u64) -> io::Result<usize>;
     fn read_at(&mut self, slot: usize, buf: &mut [u8], at: u64) -> io::Result<usize>;
     fn set_len(&mut self, slot: usize, len: u64) -> io::Result<()>;
+    /// Maps the file in the slot, shared and for writing.
+    fn map(&mut self, slot: usize) -> io::Result<()>;
+    fn store(&mut self, slot: usize, data: &[u8], at: usize) -> io::Result<()>;
+    fn load(&mut self, slot: usize, buf: &mut [u8], at: usize) -> io::Result<()>;
+    fn msync(&mut self, slot: usize, at: usize, len: usize) -> io::Result<()>;
     fn sync(&mut self, slot: usize, all: bool) -> io::Result<()>;
     /// What a file holds, past all faults.
     fn content(&self, path: &str) -> Vec<u8>;

@@ -40,6 +40,9 @@ struct Mapping {
     shadow: usize,
     view_len: usize,
     writable: bool,
+    /// A copy of the descriptor that was mapped, where something may go wrong: a mapping holds its file, and
+    /// the open file description that is told of failed syncs. 0 where there is none.
+    file: c_int,
 }
 
 /// The mappings; touched with the door's lock held only, but for the count.
@@ -64,6 +67,7 @@ impl Maps {
             shadow: 0,
             view_len: 0,
             writable: false,
+            file: 0,
         };
         Self { count: AtomicUsize::new(0), all: UnsafeCell::new([NONE; MAPS_MAX]) }
     }
@@ -163,6 +167,7 @@ pub(super) fn map(call: Call) -> Returned {
             shadow: 0,
             view_len: len.next_multiple_of(PAGE),
             writable: protection as c_int & libc::PROT_WRITE != 0,
+            file: 0,
         };
         if !watch(&held, mapping, fd) {
             held.unmodelled(&call, "a shared mapping could not be watched");
@@ -318,7 +323,30 @@ fn remove(held: &Held<'_>, index: usize) {
         sys::unmap(gone.view, gone.view_len);
         sys::unmap(gone.shadow, gone.view_len);
     }
+    // Where the program has closed all that there was, the number may be its own by now.
+    if gone.file != 0 && held.door.fds.get(gone.file) == gone.ino {
+        held.door.fds.set(gone.file, 0);
+        // SAFETY: no addresses; the copy was made by the door.
+        unsafe { sys::raw(libc::SYS_close, sys::args([gone.file as usize])) };
+    }
 }
+
+/// Keeps a copy of the descriptor of a mapping that was just made; the copy.
+pub(super) fn keep_file(held: &Held<'_>, address: usize, fd: c_int) -> Option<c_int> {
+    let mapping = Maps::of(held).iter_mut().find(|mapping| mapping.address == address)?;
+    // Out of the way of a program that counts on low numbers, where the limit leaves room for that.
+    let copy = [KEPT_FROM, 3].into_iter().find_map(|from| {
+        let given = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, from];
+        // SAFETY: no addresses.
+        let copy = unsafe { sys::raw(libc::SYS_fcntl, sys::args(given)) };
+        c_int::try_from(copy).ok().filter(|copy| *copy > 0)
+    })?;
+    mapping.file = copy;
+    held.door.fds.set(copy, mapping.ino);
+    Some(copy)
+}
+
+const KEPT_FROM: usize = 900;
 
 /// Forgets all mappings at the end of a session.
 pub(super) fn forget(held: &Held<'_>) {
@@ -405,7 +433,7 @@ pub(super) fn mapped<'a>(held: &'a Held<'_>) -> impl Iterator<Item = u64> + 'a {
 /// What of the watched files lies in a range of memory.
 pub(super) enum Found {
     None,
-    One { ino: u64, offset: u64, len: u64 },
+    One { ino: u64, offset: u64, len: u64, file: c_int },
     Many,
 }
 
@@ -424,7 +452,8 @@ pub(super) fn find(address: usize, len: usize) -> Found {
                 return Found::Many;
             }
             let offset = mapping.program_offset + (first - mapping.address) as u64;
-            found = Found::One { ino: mapping.ino, offset, len: (last - first) as u64 };
+            let len = (last - first) as u64;
+            found = Found::One { ino: mapping.ino, offset, len, file: mapping.file };
         }
     }
     found

@@ -37,7 +37,7 @@ pub(super) fn sync_all(call: Call) -> Returned {
 pub(super) fn sync_mapping(call: Call) -> Returned {
     let [address, len, flags, ..] = call.args;
     match maps::find(address, len) {
-        maps::Found::One { ino, offset, len } => {
+        maps::Found::One { ino, offset, len, .. } => {
             let words = [ino, offset, len, u64::from(flags as c_int as u32)];
             around(&call, Kind::Msync, &words)
         }

@@ -19,10 +19,10 @@ use super::{elsewhere, halves, space, syncs};
 /// Does what is left of a call, and answers as its fault says.
 pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
     let whole = usize::try_from(asked.len).unwrap_or(usize::MAX);
-    let is_sync = matches!(asked.kind, OpKind::Sync | OpKind::SyncDir);
+    let is_sync = matches!(asked.kind, OpKind::Sync | OpKind::SyncDir | OpKind::SyncMap);
     match fault.effect(asked.offset, whole) {
         Effect::Nothing(_) if is_sync && fault.sync_failure().is_some() => {
-            syncs::fail(&call, &fault)
+            syncs::fail(&call, asked, &fault)
         }
         Effect::Nothing(errno) => answer(0, errno),
         Effect::Crash => crash(call, asked),
@@ -60,7 +60,7 @@ pub(super) fn carry_out(call: Call, asked: &Asked, fault: Fault) -> Returned {
 /// is full.
 pub(super) fn do_all(call: Call, asked: &Asked) -> Returned {
     match asked.kind {
-        OpKind::Sync | OpKind::SyncDir => syncs::sync(call),
+        OpKind::Sync | OpKind::SyncDir | OpKind::SyncMap => syncs::sync(call, asked),
         _ => space::within(call, asked),
     }
 }

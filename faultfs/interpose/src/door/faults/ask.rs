@@ -1,6 +1,7 @@
 //! What a system call asks for, in the terms of a plan.
 
 use std::ffi::c_int;
+use std::ops::Range;
 use std::slice;
 
 use faultfs::Reach;
@@ -9,7 +10,7 @@ use libc::iovec;
 
 use super::super::files::PARTS_MAX;
 use super::super::sys::{self, Returned};
-use super::super::{Call, DOOR};
+use super::super::{Call, DOOR, maps};
 use super::halves::{self, At};
 use super::text::What;
 
@@ -30,6 +31,14 @@ impl Asked {
     fn new(kind: OpKind, what: What) -> Option<Self> {
         let (offset, reach) = (None, Reach::Call);
         Some(Self { kind, what, other: None, offset, len: 0, writes: false, reach })
+    }
+
+    /// The bytes of the file that a sync is about.
+    pub(super) fn synced(&self) -> Range<u64> {
+        match (self.kind, self.offset) {
+            (OpKind::SyncMap, Some(offset)) => offset..offset.saturating_add(self.len),
+            _ => 0..u64::MAX,
+        }
     }
 
     fn sized(kind: OpKind, what: What, len: u64) -> Option<Self> {
@@ -70,6 +79,14 @@ pub(super) fn of(call: &Call) -> Option<Asked> {
             let kind = if is_dir { OpKind::SyncDir } else { OpKind::Sync };
             Some(Asked { reach: Reach::Filesystem, ..Asked::new(kind, What::Fd(fd))? })
         }
+        libc::SYS_mmap => on(e as c_int, |what| Asked::new(OpKind::Map, what)),
+        libc::SYS_msync if c as c_int & libc::MS_SYNC != 0 => match maps::find(a, b) {
+            maps::Found::One { file, offset, len, .. } if file != 0 => {
+                let asked = Asked::sized(OpKind::SyncMap, What::Fd(file), len)?;
+                Some(Asked { offset: Some(offset), reach: Reach::Filesystem, ..asked })
+            }
+            _ => None,
+        },
         libc::SYS_sync | libc::SYS_syncfs => Asked::new(OpKind::SyncAll, What::Everything),
         libc::SYS_ftruncate => {
             let size = DOOR.behind(fd).map(|stat| stat.size);

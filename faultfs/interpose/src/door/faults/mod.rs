@@ -103,6 +103,9 @@ pub(super) fn pass(call: Call) -> Returned {
         libc::SYS_open | libc::SYS_creat | libc::SYS_openat | libc::SYS_openat2 => {
             syncs::opened(returned);
         }
+        libc::SYS_mmap if returned >= 0 && DOOR.fds.get(call.fd(4)) != 0 => {
+            syncs::mapped(call.fd(4), returned as usize);
+        }
         libc::SYS_dup | libc::SYS_dup2 | libc::SYS_dup3 => syncs::copied(call.fd(0), returned),
         libc::SYS_fcntl if matches!(call.fd(1), libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => {
             syncs::copied(call.fd(0), returned);

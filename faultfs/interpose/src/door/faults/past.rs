@@ -12,6 +12,7 @@ use faultfs::disk::Content;
 use faultfs::fault::{Since, Size, SyncFailure};
 use faultfs::fs::Rot;
 use faultfs::op::Ino;
+use faultfs::plan::OpKind;
 
 use crate::decode::SoFar;
 use crate::record::{Kind, Log};
@@ -20,6 +21,7 @@ use super::super::files;
 use super::super::sys::Stat;
 use super::super::{Call, Held, maps};
 use super::Faults;
+use super::ask::Asked;
 use super::elsewhere::{Opened, put};
 
 /// The run so far.
@@ -64,11 +66,16 @@ impl Past {
 const LOST: &str = "the log so far cannot be read back, which a fault needed";
 
 /// Makes a file what its last successful sync left.
-pub(super) fn revert(held: &Held<'_>, call: &Call, stat: &Stat, size: Size) {
+pub(super) fn revert(held: &Held<'_>, call: &Call, asked: &Asked, stat: &Stat, size: Size) {
     let Some(past) = Past::of(held) else { return held.unmodelled(call, LOST) };
     let Some((ino, live)) = past.file(stat.ino) else { return held.unmodelled(call, LOST) };
-    let reverted = past.on_device(ino).reverted(live, size);
-    if restore(held, call.fd(0), stat, live, &reverted).is_none() {
+    let device = past.on_device(ino);
+    let reverted = match asked.kind {
+        OpKind::SyncMap => device.reverted_pages(live, asked.synced()),
+        _ => device.reverted(live, size),
+    };
+    let restored = asked.what.fd().and_then(|fd| restore(held, fd, stat, live, &reverted));
+    if restored.is_none() {
         held.unmodelled(call, "a file could not be reverted after a failed sync");
     }
 }
@@ -97,15 +104,26 @@ pub(super) fn rot(held: &Held<'_>, fd: c_int, stat: &Stat, rot: Rot) -> io::Resu
     Ok(())
 }
 
-/// A sync of which only some pages cannot be written has written the others.
-pub(super) fn sync_others(held: &Held<'_>, call: &Call, stat: &Stat, how: SyncFailure) {
+/// A sync of which only some pages cannot be written has written the others that it was about.
+pub(super) fn sync_others(
+    held: &Held<'_>,
+    call: &Call,
+    asked: &Asked,
+    stat: &Stat,
+    how: SyncFailure,
+) {
     if how.only.is_none() {
         return;
     }
     let Some(past) = Past::of(held) else { return held.unmodelled(call, LOST) };
     let Some((ino, _)) = past.file(stat.ino) else { return held.unmodelled(call, LOST) };
+    let about = asked.synced();
     for (offset, len) in past.on_device(ino).written_besides(how) {
-        let words = [stat.ino, offset, len, libc::MS_SYNC as u64];
+        let (first, end) = (offset.max(about.start), (offset + len).min(about.end));
+        if first >= end {
+            continue;
+        }
+        let words = [stat.ino, first, end - first, libc::MS_SYNC as u64];
         let started = held.start(call, Kind::Msync, &words, &[], &[]);
         held.end(started, 0, None);
     }

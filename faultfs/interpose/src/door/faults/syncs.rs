@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::*};
 
 use faultfs::errno::Errno;
 use faultfs::fault::{Fault, Pages, Size, Told};
+use faultfs::plan::OpKind;
 
 use crate::record::Kind;
 
 use super::super::inodes::FDS;
 use super::super::sys::{Returned, Stat};
-use super::super::{Call, DOOR, Held};
+use super::super::{Call, DOOR, Held, maps};
+use super::ask::Asked;
 use super::past;
 
 /// Files of which a failed sync is not known to anybody: more than an engine that closes a file without
@@ -76,6 +78,14 @@ pub(super) fn copied(from: c_int, returned: Returned) {
     }
 }
 
+/// A file is mapped, and the mapping is told as its descriptor is.
+pub(super) fn mapped(fd: c_int, address: usize) {
+    let Some(held) = DOOR.hold() else { return };
+    let copy = maps::keep_file(&held, address, fd);
+    drop(held);
+    copied(fd, copy.map_or(-1, |copy| copy as Returned));
+}
+
 fn entered(returned: Returned) -> Option<usize> {
     let fd = usize::try_from(returned).ok().filter(|fd| *fd < FDS)?;
     DEBTS.end.fetch_max(fd as u32 + 1, Relaxed);
@@ -83,8 +93,8 @@ fn entered(returned: Returned) -> Option<usize> {
 }
 
 /// A sync that no rule is about: an error that is owed is told now, and nothing is synced.
-pub(super) fn sync(call: Call) -> Returned {
-    match take_owed(&call) {
+pub(super) fn sync(call: Call, asked: &Asked) -> Returned {
+    match take_owed(&call, asked) {
         Some(errno) => -(errno.raw() as Returned),
         None => call.record(),
     }
@@ -95,29 +105,28 @@ pub(super) fn sync(call: Call) -> Returned {
 pub(super) fn sync_range(call: Call) -> Returned {
     let waits = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     let told = DOOR.hold().filter(|_| call.args[3] as u32 & waits != 0);
-    match told.and_then(|held| told_of(&held, &call)) {
+    match told.and_then(|held| told_of(&held, call.fd(0))) {
         Some((_, errno)) => -(errno.raw() as Returned),
         None => call.record(),
     }
 }
 
-fn take_owed(call: &Call) -> Option<Errno> {
+fn take_owed(call: &Call, asked: &Asked) -> Option<Errno> {
     let held = DOOR.hold()?;
-    let (stat, errno) = told_of(&held, call)?;
+    let (stat, errno) = told_of(&held, asked.what.fd()?)?;
     // Kernels differ in whether such a sync writes; the weaker side: nothing, the size neither.
-    note(&held, call, &stat, errno, Size::Reverted);
+    note(&held, call, asked, &stat, errno, Size::Reverted);
     Some(errno)
 }
 
 /// The error that a descriptor is owed, of which nobody is told any more now.
-fn told_of(_: &Held<'_>, call: &Call) -> Option<(Stat, Errno)> {
-    let fd = usize::try_from(call.fd(0)).ok().filter(|fd| *fd < FDS)?;
-    let errno = DEBTS.owed[fd].load(Relaxed);
+fn told_of(_: &Held<'_>, fd: c_int) -> Option<(Stat, Errno)> {
+    let errno = DEBTS.owed.get(usize::try_from(fd).ok()?)?.load(Relaxed);
     if errno == 0 {
         return None;
     }
-    let stat = DOOR.behind(call.fd(0))?;
-    settle(call.fd(0));
+    let stat = DOOR.behind(fd)?;
+    settle(fd);
     for (ino, _) in &DEBTS.unseen {
         if ino.load(Relaxed) == stat.ino {
             ino.store(0, Relaxed);
@@ -147,27 +156,28 @@ fn owe(ino: u64, errno: Errno) {
 }
 
 /// The sync of a file or directory fails before it has done anything.
-pub(super) fn fail(call: &Call, fault: &Fault) -> Returned {
+pub(super) fn fail(call: &Call, asked: &Asked, fault: &Fault) -> Returned {
     let (Some(how), Some(errno)) = (fault.sync_failure(), fault.errno()) else { return 0 };
     let now = -(errno.raw() as Returned);
     let Some(held) = DOOR.hold() else { return now };
-    let Some(stat) = DOOR.behind(call.fd(0)) else { return now };
+    let Some(fd) = asked.what.fd() else { return now };
+    let Some(stat) = DOOR.behind(fd) else { return now };
     if stat.is(libc::S_IFDIR) {
-        note(&held, call, &stat, errno, Size::Persisted);
+        note(&held, call, asked, &stat, errno, Size::Persisted);
         return now;
     }
     if how.pages == Pages::Reverted {
-        past::revert(&held, call, &stat, how.size);
+        past::revert(&held, call, asked, &stat, how.size);
     }
     // Dirty pages are what they were: as if nobody had asked for the sync.
     if how.pages != Pages::Dirty {
-        past::sync_others(&held, call, &stat, how);
-        note(&held, call, &stat, errno, how.size);
+        past::sync_others(&held, call, asked, &stat, how);
+        note(&held, call, asked, &stat, errno, how.size);
     }
     match how.told {
         Told::EveryHandle | Told::EveryHandleLater => owe(stat.ino, errno),
         Told::CallerLater => {
-            if let Some(owed) = usize::try_from(call.fd(0)).ok().and_then(|fd| DEBTS.owed.get(fd)) {
+            if let Some(owed) = usize::try_from(fd).ok().and_then(|fd| DEBTS.owed.get(fd)) {
                 owed.store(errno.raw() as u16, Relaxed);
             }
         }
@@ -175,7 +185,7 @@ pub(super) fn fail(call: &Call, fault: &Fault) -> Returned {
     }
     match how.told {
         Told::Caller | Told::EveryHandle => {
-            settle(call.fd(0));
+            settle(fd);
             now
         }
         Told::EveryHandleLater | Told::FirstOpener => {
@@ -201,8 +211,16 @@ fn keep_unseen(held: &Held<'_>, call: &Call, ino: u64, errno: Errno) {
 }
 
 /// A sync that failed, for the record.
-fn note(held: &Held<'_>, call: &Call, stat: &Stat, errno: Errno, size: Size) {
-    let words = [stat.ino, u64::from(size == Size::Reverted)];
-    let started = held.start(call, Kind::Sync, &words, &[], &[]);
+fn note(held: &Held<'_>, call: &Call, asked: &Asked, stat: &Stat, errno: Errno, size: Size) {
+    let old_size = u64::from(size == Size::Reverted);
+    let started = match asked.kind {
+        OpKind::SyncMap => {
+            let bytes = asked.synced();
+            let (offset, len) = (bytes.start, bytes.end - bytes.start);
+            let words = [stat.ino, offset, len, libc::MS_SYNC as u64, old_size];
+            held.start(call, Kind::Msync, &words, &[], &[])
+        }
+        _ => held.start(call, Kind::Sync, &[stat.ino, old_size], &[], &[]),
+    };
     held.end(started, -(errno.raw() as Returned), None);
 }
