@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::case::{Case, Rot, Rotten, files};
 use crate::crash::Token as StateToken;
 use crate::disk::Disk;
-use crate::errno::{EDQUOT, EINTR, EIO, ENOSPC};
+use crate::errno::{EDQUOT, EINTR, EIO, ENOSPC, EROFS, Errno};
 use crate::error::{Error, closest};
 use crate::explore::Faults;
 use crate::fault::{Fault, Keep, Leaves, Part, Place, Since, SyncFailure, Torn};
@@ -190,7 +190,10 @@ pub(super) fn may_crash(case: &Case) -> bool {
 
 /// The faults of one call, with their families.
 fn faults_of(call: &Call<'_>, groups: &[Group]) -> Vec<(Group, Fault)> {
-    let errors = call.kind.errnos().map(|(errno, _)| {
+    // A file that is opened for reading does not need a disk that can be written.
+    let fits = |errno: &Errno| *errno != EROFS || call.kind != Open || call.writes;
+    let errnos = call.kind.errnos().map(|(errno, _)| errno).filter(fits);
+    let errors = errnos.map(|errno| {
         let group = match errno {
             ENOSPC | EDQUOT => Group::NoSpace,
             _ if matches!(call.kind, Sync | SyncMap) => Group::Fsync,
@@ -248,9 +251,11 @@ pub(super) fn on_calls(calls: &[Seen], groups: &[Group]) -> Vec<(Group, Case)> {
     cases
 }
 
-/// True where each call would become more than a few dozen: that shows no more, and takes its time.
+/// True where each call would become more than a few dozen, which shows no more and takes its time; and where
+/// later calls of the kind need not fail so.
 fn is_endless(call: &Call<'_>, fault: &Fault) -> bool {
     matches!(fault, Fault::Short(bytes) if call.len / bytes > PIECES_MAX)
+        || (call.kind == Open && *fault == Fault::Fail(EROFS))
 }
 
 /// Calls into which a short transfer that goes on for ever cuts one.
@@ -376,6 +381,17 @@ mod tests {
         for text in &found {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), *text);
         }
+    }
+
+    #[test]
+    fn an_open_for_reading_does_not_fail_on_a_disk_that_cannot_be_written() {
+        let open = |writes| Call { writes, ..Call::new(Open, std::path::Path::new("a")) };
+        let fails = |writes| {
+            let found = texts(&[open(writes)], &[Group::Io]);
+            assert!(found.contains(&"open a take 1 -> fail EIO".to_string()));
+            found.contains(&"open a take 1 -> fail EROFS".to_string())
+        };
+        assert_eq!([fails(false), fails(true)], [false, true]);
     }
 
     #[test]
