@@ -108,7 +108,7 @@ impl<'a> Omissions<'a> {
     fn new(model: &'a Model, moment: &'a Moment, count: u32, torn: bool) -> Self {
         let closures = moment.window.iter().filter_map(|&id| {
             let lost = moment.closed_upward(model, [id]);
-            is_first(model, id, &lost).then(|| (id, Rc::new(lost)))
+            is_first(model, moment, id, &lost).then(|| (id, Rc::new(lost)))
         });
         let closures = closures.collect();
         Omissions { model, moment, count: count as usize, torn, closures, spoilt: BTreeMap::new() }
@@ -225,8 +225,8 @@ impl<'a> Omissions<'a> {
 }
 
 /// True where nothing on which a lost micro-op stands is lost.
-pub(crate) fn is_first(model: &Model, id: u32, lost: &BTreeSet<u32>) -> bool {
-    !model.order.needs[id as usize].iter().any(|need| lost.contains(need))
+pub(crate) fn is_first(model: &Model, moment: &Moment, id: u32, lost: &BTreeSet<u32>) -> bool {
+    !moment.needs(model, id).any(|need| lost.contains(&need))
 }
 
 /// True where the size step that exposes the page of a lost write was kept, and the profile lets the

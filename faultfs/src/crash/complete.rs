@@ -35,7 +35,7 @@ fn losses(model: &Model, moment: &Moment) -> Vec<BTreeSet<u32>> {
     for &id in &moment.window {
         let mut next = Vec::new();
         for mut lost in out {
-            if is_first(model, id, &lost) {
+            if is_first(model, moment, id, &lost) {
                 next.push(lost.clone());
             }
             lost.insert(id);
@@ -52,7 +52,7 @@ fn losses(model: &Model, moment: &Moment) -> Vec<BTreeSet<u32>> {
 fn tapes(model: &Model, moment: &Moment, lost: &BTreeSet<u32>) -> Vec<Tape> {
     let mut out = vec![Tape::default()];
     for &id in lost {
-        let first = is_first(model, id, lost);
+        let first = is_first(model, moment, id, lost);
         let mut choices: Vec<Option<Choice>> = vec![first.then_some(Choice::Lose(id))];
         choices.extend(may_be_stale(model, lost, id).then_some(Some(Choice::Stale(id))));
         if first {

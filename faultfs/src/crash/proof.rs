@@ -382,6 +382,7 @@ fn any_profile(seed: u64) -> Profile {
         torn_pages: false,
         size_before_data,
         stale_bytes: size_before_data && rng.bool(),
+        size_without_failed_data: rng.bool(),
         safe_rename: rng.bool(),
         safe_file_flush: rng.bool(),
         order,

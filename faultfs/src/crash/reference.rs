@@ -137,6 +137,8 @@ pub(super) struct Machine<'a> {
     base: Files,
     /// Renames that are done in two steps, and what each moves.
     split: BTreeMap<usize, Ino>,
+    /// How far the program has come.
+    now: Stamp,
 }
 
 impl<'a> Machine<'a> {
@@ -149,6 +151,7 @@ impl<'a> Machine<'a> {
             known: HashMap::from([([0; PAGE as usize], 0)]),
             base: Files::default(),
             split: BTreeMap::new(),
+            now: 0,
         };
         machine.read_base();
         if !profile.atomic_rename {
@@ -212,7 +215,11 @@ impl<'a> Machine<'a> {
         let mut states = HashSet::from([State::booted(self.base.clone())]);
         let mut out = Vec::new();
         for (stamp, index, starts) in stamps {
-            if self.trace.ops[index].errno.is_none() {
+            self.now = stamp;
+            if self.trace.ops[index].errno.is_some() {
+                // What a failed sync has left clean is waited for no more.
+                states = self.all_runs(states, &running);
+            } else {
                 if starts {
                     running.insert(index);
                 } else {
@@ -336,14 +343,26 @@ impl<'a> Machine<'a> {
             _ => what == What::Page,
         };
         let end = self.trace.ops[sync].end.expect("only what ends is asked");
-        is_data
-            && !self.size_is_written_again(sync, piece)
-            && self.trace.ops.iter().enumerate().any(|(index, failed)| {
-                failed.errno.is_some()
-                    && failed.end.is_some_and(|at| at < end)
-                    && !matches!(failed.op, Op::Write { .. })
-                    && self.covers(index, piece)
-            })
+        is_data && !self.size_is_written_again(sync, piece) && self.failed_by(end, piece)
+    }
+
+    /// True for what a sync was about that had failed by a time.
+    fn failed_by(&self, stamp: Stamp, piece: &Piece) -> bool {
+        self.trace.ops.iter().enumerate().any(|(index, failed)| {
+            failed.errno.is_some()
+                && failed.end.is_some_and(|at| at <= stamp)
+                && !matches!(failed.op, Op::Write { .. })
+                && self.covers(index, piece)
+        })
+    }
+
+    /// True for data that nothing will write, so that nothing waits for it; and for the size that came with
+    /// it, where that does not come alone.
+    fn is_given_up(&self, piece: &Piece) -> bool {
+        let is_size = matches!(self.trace.ops[piece.0].op, Op::Write { .. })
+            && piece.2 == What::Size
+            && !self.profile.size_without_failed_data;
+        (is_size || matches!(piece.2, What::Page | What::Tail)) && self.failed_by(self.now, piece)
     }
 
     /// True for a size whose last page was written to after a failed sync: the size goes with it.
@@ -623,7 +642,9 @@ impl<'a> Machine<'a> {
         let (op, step, _) = resize.piece;
         let grows = resize.to > resize.from;
         let data = state.dirty.contains_key(&(op, step, What::Page));
-        if grows && data && !self.profile.size_before_data {
+        let alone =
+            self.profile.size_without_failed_data && self.is_given_up(&(op, step, What::Page));
+        if grows && data && !self.profile.size_before_data && !alone {
             return None;
         }
         if self.logged_later(state, (op, step), What::Size) {
@@ -767,7 +788,9 @@ impl<'a> Machine<'a> {
     fn has_dirty_content(&self, state: &State, ino: Ino, start: Stamp) -> bool {
         state.dirty.keys().any(|piece| {
             let record = &self.trace.ops[piece.0];
-            content_of(&record.op) == Some(ino) && record.end.is_some_and(|end| end < start)
+            content_of(&record.op) == Some(ino)
+                && record.end.is_some_and(|end| end < start)
+                && !self.is_given_up(piece)
         })
     }
 

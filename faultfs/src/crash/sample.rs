@@ -31,7 +31,7 @@ pub(crate) fn draw(model: &Model, moment: &Moment, random: &mut Rng) -> Tape {
     let spoilt = pages.into_iter().filter_map(|id| {
         let mut ways = Vec::new();
         ways.extend(may_be_stale(model, &lost, id).then_some(Choice::Stale(id)));
-        if is_first(model, id, &lost) {
+        if is_first(model, moment, id, &lost) {
             ways.extend(torn_pages(model, moment, &lost, id));
         }
         Some((id, random.choice(ways)?))

@@ -41,7 +41,7 @@ impl Builder<'_> {
         let Some(lost) = build::lost(model, moment, &state.tape) else { return Vec::new() };
         let mut tapes = Vec::new();
         let first: Vec<u32> =
-            lost.iter().copied().filter(|id| is_first(model, *id, &lost)).collect();
+            lost.iter().copied().filter(|id| is_first(model, moment, *id, &lost)).collect();
         for id in &first {
             let others = first.iter().copied().filter(|other| other != id);
             let with_it = moment.closed_upward(model, others);
@@ -95,7 +95,7 @@ fn tape(model: &Model, moment: &Moment, lost: &BTreeSet<u32>, of: &Tape) -> Tape
     let spoilt: Vec<Choice> =
         of.0.iter().filter_map(|choice| spoilt(model, moment, lost, *choice)).collect();
     let own = build::lost(model, moment, &Tape(spoilt.clone())).unwrap_or_default();
-    let named = |id: &u32| is_first(model, *id, lost) && !own.contains(id);
+    let named = |id: &u32| is_first(model, moment, *id, lost) && !own.contains(id);
     let places = lost.iter().filter(|id| named(id)).map(|id| moment.window.binary_search(id));
     let places = places.map(|place| place.expect("what is lost is in the window")).collect();
     let mut choices = words(&moment.window, &places);
@@ -171,7 +171,7 @@ mod tests {
                             for id in builder.omitted(&at(tape)) {
                                 // What is lost through something durable cannot be had alone.
                                 let alone = moment.closed_upward(&model, [id]);
-                                if is_first(&model, id, &alone) {
+                                if is_first(&model, moment, id, &alone) {
                                     assert!(given.contains(&id), "{id} of {tape} stays lost");
                                 }
                             }

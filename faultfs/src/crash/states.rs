@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::bound::Bound;
-use super::bounded::{self, Level};
+use super::bounded::{self, Level, is_first};
 use super::build::{Change, Images, build, lost};
 use super::id::Ids;
 use super::sample;
@@ -300,8 +300,7 @@ impl<'a> Builder<'a> {
         let model = self.model;
         let Some(moment) = self.moment(state.stamp) else { return Vec::new() };
         let lost = lost(model, moment, &state.tape).unwrap_or_default();
-        let first = |id: &u32| !model.order.needs[*id as usize].iter().any(|n| lost.contains(n));
-        lost.iter().copied().filter(first).collect()
+        lost.iter().copied().filter(|id| is_first(model, moment, *id, &lost)).collect()
     }
 
     /// The micro-ops that no sync had covered at the crash point of a state, and those of them that it lost.

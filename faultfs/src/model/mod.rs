@@ -18,8 +18,9 @@
 //!   only for crashes after they ended. `sync_file_range` and `MS_ASYNC` make nothing durable.
 //! - **Failed syncs** make nothing durable and leave the pages that they were about clean: no later sync
 //!   covers these, nor the sizes that came with them, until the page is written to again (Rebello et al.,
-//!   "Can Applications Recover from fsync Failures?", table 1). What the order of a profile puts before
-//!   something that is durable is durable too.
+//!   "Can Applications Recover from fsync Failures?", table 1). No rename waits for these pages any more, and
+//!   on ext3 and ext4 no size does. What else the order of a profile puts before something that is durable is
+//!   durable too.
 //! - **In flight.** An op that has started and not ended may have happened, in part.
 //!
 //! The rest are switches of a [`Profile`].

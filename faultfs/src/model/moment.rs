@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Model, Part};
+use super::{Kept, Model, Part};
 use crate::disk::Disk;
 use crate::op::{Ino, Op, PAGE, SyncKind};
 use crate::trace::{Mark, Marks, Stamp};
@@ -26,6 +26,9 @@ pub(crate) struct Moment {
     pub(crate) latest: Vec<usize>,
     /// False where the previous moment allowed the same disks under the same marks.
     pub(crate) is_new: bool,
+    /// Data that a failed sync has left clean, and sizes that came with it: no later sync covers them, and
+    /// what waited for them does so no more.
+    cleaned: BTreeSet<u32>,
 }
 
 enum What {
@@ -41,8 +44,6 @@ pub(crate) struct Moments<'a> {
     now: Moment,
     in_flight: BTreeSet<usize>,
     newest: Option<usize>,
-    /// Data that a failed sync has left clean, and sizes that came with it: no later sync covers them.
-    cleaned: BTreeSet<u32>,
 }
 
 impl<'a> Moments<'a> {
@@ -62,9 +63,10 @@ impl<'a> Moments<'a> {
             marks: Arc::default(),
             latest: Vec::new(),
             is_new: true,
+            cleaned: BTreeSet::new(),
         };
-        let (in_flight, cleaned) = (BTreeSet::new(), BTreeSet::new());
-        Moments { model, stamps: stamps.into_iter(), now, in_flight, newest: None, cleaned }
+        let in_flight = BTreeSet::new();
+        Moments { model, stamps: stamps.into_iter(), now, in_flight, newest: None }
     }
 
     /// The next crash point, or `None` after the last.
@@ -121,7 +123,12 @@ impl<'a> Moments<'a> {
             if !matches!(self.model.trace.ops[index].op, Op::Write { .. }) {
                 self.cover(index, &mut covered);
                 covered.retain(|&id| self.is_data(id));
-                self.cleaned.extend(covered);
+                self.now.cleaned.extend(&covered);
+                let later = |&id: &u32| &self.model.order.needed_by[id as usize];
+                let waits_no_more = |id: &u32| {
+                    later(id).iter().any(|&later| self.now.is_void(self.model, later, *id))
+                };
+                return covered.iter().any(waits_no_more);
             }
             return false;
         }
@@ -229,7 +236,7 @@ impl<'a> Moments<'a> {
             return false;
         };
         let page = (ino, len.saturating_sub(1) / PAGE);
-        let later = covered.range(id + 1..).filter(|later| !self.cleaned.contains(later));
+        let later = covered.range(id + 1..).filter(|later| !self.now.cleaned.contains(later));
         later.into_iter().any(|later| {
             self.model.order.history.get(&page).is_some_and(|versions| versions.contains(later))
         })
@@ -244,11 +251,12 @@ impl<'a> Moments<'a> {
         let needs = order.logged_with.as_ref().unwrap_or(&order.needs);
         let mut forced = BTreeSet::new();
         let is_written =
-            |&id: &u32| !self.cleaned.contains(&id) || self.size_goes_with(id, &covered);
+            |&id: &u32| !self.now.cleaned.contains(&id) || self.size_goes_with(id, &covered);
         let mut todo: Vec<u32> = covered.iter().copied().filter(is_written).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
-                todo.extend(&needs[id as usize]);
+                let waits = |need: &&u32| !self.now.is_void(self.model, id, **need);
+                todo.extend(needs[id as usize].iter().filter(waits));
             }
         }
         for &id in &forced {
@@ -261,6 +269,27 @@ impl<'a> Moments<'a> {
 }
 
 impl Moment {
+    /// What `id` cannot be on a disk without.
+    pub(crate) fn needs<'a>(&'a self, model: &'a Model, id: u32) -> impl Iterator<Item = u32> + 'a {
+        let needs = model.order.needs[id as usize].iter().copied();
+        needs.filter(move |need| !self.is_void(model, id, *need))
+    }
+
+    /// True where `id` waits no more for `need`, which a failed sync has left clean: nothing writes it. A
+    /// journal of everything has it.
+    fn is_void(&self, model: &Model, id: u32, need: u32) -> bool {
+        if model.profile.order == Kept::Everything || !self.cleaned.contains(&need) {
+            return false;
+        }
+        let part = |id: u32| &model.micros.all[id as usize].part;
+        match (part(id), part(need)) {
+            (Part::Len { .. }, Part::Page(_)) => model.profile.size_without_failed_data,
+            (Part::Slots(_), Part::Page(_)) => true,
+            (Part::Slots(_), Part::Len { .. }) => !model.profile.size_without_failed_data,
+            _ => false,
+        }
+    }
+
     /// The micro-ops of the window that change a page, in order.
     pub(crate) fn versions<'a>(
         &'a self,
@@ -289,6 +318,7 @@ impl Moment {
             if lost.insert(id) {
                 // Through what an intent log made durable out of order, too.
                 let later = model.order.needed_by[id as usize].iter().copied();
+                let later = later.filter(|later| !self.is_void(model, *later, id));
                 todo.extend(later.filter(|id| self.window.last().is_some_and(|last| id <= last)));
             }
         }

@@ -43,7 +43,13 @@ pub struct Profile {
     /// As [`size_before_data`](Self::size_before_data), and the new range may hold stale bytes of the
     /// device.
     pub stale_bytes: bool,
-    /// Data and size of a file are durable no later than its rename over an existing name.
+    /// Once a sync has failed that was to write the data in a larger size, the size may be durable without it,
+    /// and reads as zeros there (not as stale bytes, which the data's block may hold on ext4: CuttleFS table 1).
+    /// Elsewhere a size is not, and a later one that is has the data with it: the hole that XFS and btrfs leave
+    /// there is not modelled.
+    pub size_without_failed_data: bool,
+    /// Data and size of a file are durable no later than its rename over an existing name; but what a failed
+    /// sync has left clean, which no rename writes.
     pub safe_rename: bool,
     /// A sync of a file or directory makes the entry through which it was created durable, and those
     /// of its ancestors.
@@ -84,7 +90,8 @@ impl Profile {
         torn_pages: true,    // ALICE table 1: "single-block overwrite" fails on most filesystems
         size_before_data: true, // ALICE table 3(d), default: sub-append atomicity
         stale_bytes: true,   // ALICE table 3(d), ext3-writeback: no content atomicity
-        safe_rename: false,  // ALICE table 3(d), default: no special patterns
+        size_without_failed_data: true, // CuttleFS table 1, ext4: metadata is persisted although data is not
+        safe_rename: false,             // ALICE table 3(d), default: no special patterns
         safe_file_flush: false, // fsync(2): "does not necessarily ensure that the entry … has also reached disk"
         order: Kept::Nothing,   // ALICE table 3(d), default: everything unordered
         intent_log: false,
@@ -99,6 +106,7 @@ impl Profile {
         torn_pages: true,     // table 1, ext2: "single-block overwrite" fails
         size_before_data: true, // table 1, ext2: "single-sector append" fails
         stale_bytes: true,    // no ordering of data and size: as ext3-writeback, table 3(d)
+        size_without_failed_data: true, // as posix: no order of data and size
         safe_rename: false,   // table 1, ext2: "[append, rename] → any op" fails
         safe_file_flush: false, // fs/ext2 syncs the inode and its blocks, not the directory
         order: Kept::Nothing, // table 1, ext2: "directory op → any op" fails
@@ -113,6 +121,7 @@ impl Profile {
         torn_pages: true,    // table 1, ext3-ord: "single-block overwrite" fails
         size_before_data: false, // table 1, ext3-ord: "single-block append" holds
         stale_bytes: false,  // table 3(d), ext3-ordered: content atomicity
+        size_without_failed_data: true, // fs/jbd/commit.c: of an error in ordered data it only warns
         safe_rename: false, // table 3(d): no special pattern; appends come first by the order of sizes
         safe_file_flush: true, // table 3(d): directory operations before sync ops
         order: Kept::Metadata, // table 3(d): "ordered with appends and truncates" (overwrites by table 1 not)
@@ -127,6 +136,7 @@ impl Profile {
         torn_pages: true,    // table 1, ext3-wb: "single-block overwrite" fails
         size_before_data: true, // table 1, ext3-wb: "single-sector append" fails
         stale_bytes: true,   // table 3(d), ext3-writeback: no content atomicity
+        size_without_failed_data: true, // as ext3: the journal does not wait for data
         safe_rename: false,  // table 1, ext3-wb: "[append, rename] → any op" fails
         safe_file_flush: true, // table 3(d): directory operations before sync ops
         order: Kept::Metadata, // table 3(d): ordered among themselves and with file-size changes
@@ -142,6 +152,7 @@ impl Profile {
         torn_pages: true,    // ALICE table 1, ext4-ord: "single-block overwrite" fails
         size_before_data: false, // ALICE table 1, ext4-ord: "single-block append" holds; table 3(d): content atomicity
         stale_bytes: false,      // ALICE table 3(d), ext4-ordered: content atomicity
+        size_without_failed_data: true, // fs/jbd2/commit.c: of "IO errors while flushing file data" it only warns; CuttleFS table 1
         safe_rename: true, // ALICE table 3(d), ext4-ordered; mount option auto_da_alloc, on by default
         safe_file_flush: true, // ALICE table 3(d), ext4-ordered
         order: Kept::Names, // ALICE table 3(d): ordered among themselves (table 1's stronger "→ any op" not taken)
@@ -195,6 +206,7 @@ impl Profile {
         torn_pages: true,    // table 1, xfs: "single-block overwrite" fails
         size_before_data: false, // table 1, xfs: "single-block append" holds; the size is logged when the data is written
         stale_bytes: false,      // as above
+        size_without_failed_data: false, // CuttleFS section 3: not the size of the failed append
         // Table 1 has no counter-example, but fs/xfs writes nothing back at a rename: the weaker side.
         safe_rename: false,
         safe_file_flush: true, // fs/xfs/xfs_file.c, xfs_fsync_flush_log: up to the last change of the inode, its creation at least
@@ -218,6 +230,7 @@ impl Profile {
         torn_pages: false,   // table 1, btrfs: "single-block overwrite" holds: copy on write
         size_before_data: false, // table 1, btrfs: "single-block append" holds
         stale_bytes: false,  // table 3(d), btrfs: content atomicity
+        size_without_failed_data: false, // CuttleFS table 1: metadata is not persisted
         safe_rename: true,   // table 3(d), btrfs: safe rename
         safe_file_flush: true, // table 3(d), btrfs: safe file flush
         order: Kept::Nothing, // table 1, btrfs: "directory op → any op" fails; table 3(d): all unordered (table 1's ordered overwrites not taken)
@@ -233,6 +246,7 @@ impl Profile {
         torn_pages: false,   // copy on write
         size_before_data: false, // data and size are of one transaction
         stale_bytes: false,  // copy on write
+        size_without_failed_data: false, // data and size are of one transaction
         safe_rename: true,   // follows from the order
         safe_file_flush: true, // zil.c: a creation is logged at once, and each zil_commit writes what was logged
         order: Kept::Everything, // a crash goes back to a whole group; groups end at any time
@@ -247,6 +261,7 @@ impl Profile {
         torn_pages: false,   // ALICE table 1, ext3-dj and ext4-dj: "single-block overwrite" holds
         size_before_data: false, // table 1, the same: "single-block append" holds
         stale_bytes: false,  // as above
+        size_without_failed_data: false, // the journal has the data too
         safe_rename: true,   // follows from the order
         safe_file_flush: true, // follows: a sync commits the journal up to itself
         order: Kept::Everything, // ALICE table 3(d), ext3-journal: total order of everything

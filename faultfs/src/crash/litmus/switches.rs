@@ -6,11 +6,12 @@ use crate::model::{Kept, Profile};
 
 type Switch = (&'static str, fn(&mut Profile) -> &mut bool);
 
-const SWITCHES: [Switch; 8] = [
+const SWITCHES: [Switch; 9] = [
     ("atomic_rename", |profile| &mut profile.atomic_rename),
     ("torn_pages", |profile| &mut profile.torn_pages),
     ("size_before_data", |profile| &mut profile.size_before_data),
     ("stale_bytes", |profile| &mut profile.stale_bytes),
+    ("size_without_failed_data", |profile| &mut profile.size_without_failed_data),
     ("safe_rename", |profile| &mut profile.safe_rename),
     ("safe_file_flush", |profile| &mut profile.safe_file_flush),
     ("intent_log", |profile| &mut profile.intent_log),
@@ -24,6 +25,8 @@ fn follows(profile: Profile, name: &str) -> bool {
     match name {
         // A prefix of everything has these.
         "size_before_data" | "stale_bytes" => profile.order == Kept::Everything,
+        // The size does not wait for its data anyhow, or everything waits.
+        "size_without_failed_data" => profile.size_before_data || profile.order == Kept::Everything,
         "safe_rename" => profile.order == Kept::Everything && !profile.intent_log,
         // Syncs decide nothing where the machine lives; an intent log takes all names.
         "safe_file_flush" => profile.process_only || profile.intent_log,
