@@ -366,3 +366,81 @@ fn a_page_that_a_failed_sync_has_left_clean_is_old_again_when_it_is_evicted_or_t
         assert!(found.is_none_or(|found| found == expected), "{rereads}: {found:?}");
     }
 }
+
+/// A file that is replaced: the sync of its new content fails. `retries`: it is synced again as it is, where it
+/// would have to be written again.
+fn replace(fs: &FaultFs, retries: bool) -> Result<(), Broken> {
+    fs.write("file", "old")?;
+    fs.sync()?;
+    fs.arm(on::sync().path("new").take(1).fail(EIO));
+    fs.write("new", "value")?;
+    if fs.open("new")?.sync_all().is_err() {
+        if !retries {
+            fs.write("new", "value")?;
+        }
+        fs.open("new")?.sync_all()?;
+    }
+    fs.rename("new", "file")?;
+    fs.sync_dir(".")?;
+    fs.ack(1);
+    fs.injector().finish().map_err(|e| Broken::lost(e.to_string()))
+}
+
+fn is_replaced(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
+    match fs.read("file").unwrap_or_default() {
+        found if found == b"value" || !marks.acked.contains(&1) => Ok(()),
+        found => Err(Broken::lost(format!("{found:?}"))),
+    }
+}
+
+#[test]
+fn a_rename_does_not_write_what_a_failed_sync_has_left_clean() {
+    for retries in [true, false] {
+        let run = explore(move |fs| replace(fs, retries)).profiles(Profile::MAIN);
+        for report in run.reports(is_replaced).unwrap() {
+            // A journal of everything has the content before the rename, and memory has it anyhow.
+            let has_all = [Profile::DATA_JOURNAL, Profile::PROCESS_KILL].contains(&report.profile);
+            let expected = if retries && !has_all { Verdict::Lost } else { Verdict::Held };
+            assert_eq!(report.verdict, expected, "{report}");
+        }
+    }
+}
+
+/// A log of pages, of which the first cannot be synced and the second is acknowledged. `rewrites`: the first is
+/// written again before.
+fn go_on(fs: &FaultFs, rewrites: bool) -> Result<(), Broken> {
+    let log = fs.create("log")?;
+    log.sync_all()?;
+    fs.sync_dir(".")?;
+    fs.arm(on::sync().path("log").take(1).fail(EIO));
+    log.write_all_at(&[1; 4096], 0)?;
+    if log.sync_data().is_err() && rewrites {
+        log.write_all_at(&[1; 4096], 0)?;
+    }
+    log.write_all_at(&[2; 4096], 4096)?;
+    log.sync_data()?;
+    fs.ack(2);
+    fs.injector().finish().map_err(|e| Broken::lost(e.to_string()))
+}
+
+/// The log ends where a page is not one that was written.
+fn second_page_is_reached(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
+    let log = fs.read("log").unwrap_or_default();
+    let pages = log.chunks(4096).zip(1..).take_while(|(page, byte)| **page == [*byte; 4096]);
+    match pages.count() {
+        count if count < 2 && marks.acked.contains(&2) => {
+            Err(Broken::lost(format!("page 2, the log ends after {count}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn on_ext4_a_size_comes_without_the_data_that_a_failed_sync_has_left_clean() {
+    for (rewrites, expected) in [(false, Verdict::Lost), (true, Verdict::Held)] {
+        let run = explore(move |fs| go_on(fs, rewrites)).profiles([Profile::EXT4, Profile::EXT3]);
+        for report in run.reports(second_page_is_reached).unwrap() {
+            assert_eq!(report.verdict, expected, "{report}");
+        }
+    }
+}

@@ -281,9 +281,11 @@ impl Moment {
         if model.profile.order == Kept::Everything || !self.cleaned.contains(&need) {
             return false;
         }
-        let part = |id: u32| &model.micros.all[id as usize].part;
-        match (part(id), part(need)) {
-            (Part::Len { .. }, Part::Page(_)) => model.profile.size_without_failed_data,
+        let micro = |id: u32| &model.micros.all[id as usize];
+        let is_own = micro(id).op == micro(need).op;
+        match (&micro(id).part, &micro(need).part) {
+            // Of its own data, that is: a cut stays a later version of the pages that it cuts.
+            (Part::Len { .. }, Part::Page(_)) => is_own && model.profile.size_without_failed_data,
             (Part::Slots(_), Part::Page(_)) => true,
             (Part::Slots(_), Part::Len { .. }) => !model.profile.size_without_failed_data,
             _ => false,
