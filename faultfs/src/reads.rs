@@ -6,7 +6,7 @@
 //! names, listings, and of every name that is looked up what stands there, nothing included.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use twox_hash::XxHash3_128;
 
@@ -14,7 +14,7 @@ use crate::disk::{Body, Disk, page_spans};
 use crate::op::{Ino, Op, PAGE, SECTOR, Slot};
 
 /// Something that the calls of a recovery ask of a disk.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Question {
     /// What stands under a name: which inode, of which kind; a link's target with it.
     Entry(Slot),
@@ -81,10 +81,10 @@ struct Inner {
     /// Inodes from here on were made by the recovery: there is nothing to ask about them.
     made_from: Ino,
     asked: Vec<Question>,
-    known: HashSet<Question>,
-    sectors: HashMap<(Ino, u64), u8>,
+    known: BTreeSet<Question>,
+    sectors: BTreeMap<(Ino, u64), u8>,
     written: BTreeMap<Ino, Written>,
-    slots: HashSet<Slot>,
+    slots: BTreeSet<Slot>,
     all: bool,
 }
 
@@ -110,10 +110,10 @@ impl Reads {
         Reads(RefCell::new(Inner {
             made_from: disk.next_ino(),
             asked: Vec::new(),
-            known: HashSet::new(),
-            sectors: HashMap::new(),
+            known: BTreeSet::new(),
+            sectors: BTreeMap::new(),
             written: BTreeMap::new(),
-            slots: HashSet::new(),
+            slots: BTreeSet::new(),
             all: false,
         }))
     }
