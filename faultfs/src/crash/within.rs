@@ -2,7 +2,9 @@
 //! there, what is drawn beyond is legal, and states are told apart as their disks are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::build::{Change, Images, build};
@@ -10,6 +12,7 @@ use super::id::Ids;
 use super::proof::{Ops, at_moments, listing, program, programs, shown, tapes};
 use super::tape::{Choice, Tape};
 use super::{Bound, Builder, Level, Listing, bounded, complete};
+use crate::fs::FaultFs;
 use crate::model::{Model, Profile};
 
 fn bound(omissions: u32) -> Bound {
@@ -165,6 +168,34 @@ fn a_sampled_state_is_legal_and_its_token_leads_back_to_it() {
         }
     }
     assert!(sampled > 50, "{sampled} samples are too few");
+}
+
+/// What tapes have torn before depends on nothing but what it is remembered by.
+#[test]
+fn a_page_that_was_torn_for_another_tape_is_the_same() {
+    let fs = FaultFs::mem();
+    let mut file = fs.create("file").unwrap();
+    fs.sync_dir(".").unwrap();
+    for byte in 1..4 {
+        file.write_all(&[byte; 700]).unwrap();
+    }
+    file.write_at(&[9; 2_000], 300).unwrap();
+    let model = Model::new(Arc::new(fs.trace()), Profile::POSIX);
+    let (mut ids, mut images, mut states) = (Ids::new(&model), Images::default(), 0);
+    at_moments(&model, 12, |moment| {
+        ids.follow(moment);
+        // What loses more comes first, of which more lies past the end of the file.
+        for level in bounded::levels(&model.profile, 2).into_iter().rev() {
+            let _ = bounded::visit(&model, moment, level, &mut |tape| {
+                let change = Change::with(&model, moment, &tape, &mut images).expect("legal");
+                let disk = build(&model, moment, &tape).expect("legal");
+                assert_eq!(ids.of(moment, &change), disk.digest(), "{}, {tape}", moment.stamp);
+                states += 1;
+                ControlFlow::Continue(())
+            });
+        }
+    });
+    assert!(states > 1_000, "{states} states are too few");
 }
 
 #[test]
