@@ -151,6 +151,7 @@ fn worker_rates(config: &sqlite::Config, how: How) -> Option<Rates> {
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: 0,
+        recovery_faults: 0,
         bound: Bound::default(),
         progress: &mut |progress| {
             if matches!(progress, Progress::Checked | Progress::Known) {

@@ -143,6 +143,7 @@ fn swept(
         crashes: Crashes::Everywhere,
         bound: explore::Bound::default(),
         recovery_depth: 0,
+        recovery_faults: 0,
         progress: &mut progress,
         interrupted: &session::interrupted,
     };
@@ -174,6 +175,7 @@ pub(crate) fn replay(token: &Token, from: &From) -> Result<u8, Trouble> {
         crashes: Crashes::Everywhere,
         bound: explore::Bound::default(),
         recovery_depth: 0,
+        recovery_faults: 0,
         progress: &mut |_| {},
         interrupted: &session::interrupted,
     };

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use faultfs::disk::Disk;
-use faultfs::explore::{Door, Explore, Faults, marks_before};
+use faultfs::explore::{Door, Explore, Faults, Recovered, marks_before};
 use faultfs::folder::Folder;
 use faultfs::reads::Reads;
 use faultfs::trace::{Mark, Marks, Trace};
@@ -159,14 +159,19 @@ where
         room: &Path,
         disk: &Disk,
         marks: &Marks,
+        faults: &Faults,
         check: &mut dyn FnMut(&Path) -> Result<(), Broken>,
-    ) -> Result<Trace, Broken> {
+    ) -> Result<Recovered, Broken> {
         let (root, log) = (room.join(ROOT), room.join(LOG));
         // Dropped before the recording starts, for which no file may be open.
         self.state = None;
         Folder::new(&root).write(disk)?;
         let base = snapshot(&root)?;
-        let session = Session::start(&Options { trap: true, ..Options::new(&root, &log) })?;
+        let injector = Injector::new(faults.plan.clone());
+        let injector = (!faults.plan.rules().is_empty()).then_some(&injector);
+        let observe = faults.observe;
+        let options = Options { trap: true, injector, observe, ..Options::new(&root, &log) };
+        let session = Session::start(&options)?;
         marks_before(marks).for_each(|mark| match mark {
             Mark::Begin(id) => session::mark(0, id, None),
             Mark::Ack(id) => session::mark(1, id, None),
@@ -177,7 +182,8 @@ where
         outcome?;
         let mut trace = decode(&log, base, "")?;
         trace.unmodelled.extend(verify(&trace, &root)?.map(changed_unseen));
-        Ok(trace)
+        let calls = if observe { calls(&log)? } else { Vec::new() };
+        Ok(Recovered { trace, calls })
     }
 
     fn has_capacity(&self) -> bool {

@@ -39,6 +39,7 @@ pub struct Explore<D> {
     real_files: bool,
     prune: bool,
     recovery_depth: u32,
+    recovery_faults: u32,
     traces: Option<PathBuf>,
     first: Vec<String>,
 }
@@ -60,6 +61,7 @@ impl<D: Door> Explore<D> {
             real_files: false,
             prune: true,
             recovery_depth: 0,
+            recovery_faults: 0,
             traces: None,
             first: Vec::new(),
         }
@@ -187,6 +189,16 @@ impl<D: Door> Explore<D> {
     /// recovering twice gives the same.
     pub fn recovery_crashes(mut self, depth: u32) -> Self {
         self.recovery_depth = depth;
+        self
+    }
+
+    /// Has things go wrong during recovery, too: in this many of the recoveries, spread over the states that
+    /// hold, every call fails once with an I/O error that a kernel can give for it. What the check says
+    /// then counts for nothing, for an error is an answer; but what such a recovery has left, at once and
+    /// after a power cut that loses everything unsynced, must hold when it is recovered without faults. So
+    /// is found what takes an unreadable log for an empty one. Default: 0.
+    pub fn recovery_faults(mut self, recoveries: u32) -> Self {
+        self.recovery_faults = recoveries;
         self
     }
 
@@ -323,6 +335,7 @@ impl<D: Door> Explore<D> {
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
         settings.recovery_depth = self.recovery_depth;
+        settings.recovery_faults = self.recovery_faults;
         settings.crashes = std::mem::take(&mut self.crashes);
         settings.bound = self.bound;
         let Some((launch, call)) = place.launch.clone() else {
@@ -430,6 +443,7 @@ impl Place {
             },
             crashes: Crashes::Everywhere,
             recovery_depth: 0,
+            recovery_faults: 0,
             bound: Bound::default(),
             progress,
             interrupted: &session::interrupted,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Checked, Judge, Outcome, Recovery, check_built, doubt, no_such_state};
+use super::judge::{
+    Checked, Judge, Outcome, Recovered, Recovery, check_built, doubt, no_such_state,
+};
 use super::known::{How, Known};
 use super::{Faults, Progress, Settings, Work};
 use crate::crash::{Builder, Token};
@@ -77,20 +79,21 @@ pub trait Door {
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
     ) -> Result<(), Broken>;
 
-    /// As [`Door::check`], and records what is done to the disk: the trace starts on it, with `marks` made
-    /// first, as [`marks_before`](super::marks_before) has them. In a process that does nothing else, or
-    /// where [`Door::repeats`].
+    /// As [`Door::check`], and records what is done to the disk while `faults` go wrong: the trace starts on
+    /// it, with `marks` made first, as [`marks_before`](super::marks_before) has them. In a process that
+    /// does nothing else, or where [`Door::repeats`].
     ///
     /// # Errors
     ///
-    /// What the check says, or why it cannot be recorded.
+    /// What the check says, where nothing goes wrong; or why it cannot be recorded.
     fn recover(
         &mut self,
         room: &Path,
         disk: &Disk,
         marks: &Marks,
+        faults: &Faults,
         check: &mut dyn FnMut(&Self::Root) -> Result<(), Broken>,
-    ) -> Result<Trace, Broken>;
+    ) -> Result<Recovered, Broken>;
 
     /// What the last check read of its disk, once, where all of it was followed. Without it every state is
     /// run.
@@ -175,6 +178,8 @@ struct Setup {
     real_files: bool,
     prune: bool,
     record: bool,
+    /// The calls of a recovery that is recorded are noted.
+    observe: bool,
 }
 
 /// What a checking worker answers where no promise was broken, or where it cannot tell.
@@ -189,7 +194,7 @@ enum Answer {
     /// It asked for what only real files have.
     Unserved(String),
     /// What was done to its disk.
-    Recorded(Vec<u8>),
+    Recorded(Box<Recovered>),
 }
 
 /// An oracle behind a door, in one place.
@@ -206,12 +211,17 @@ impl<R: ?Sized> Recovery for Checks<'_, '_, R> {
         (outcome.map_err(|broken| broken.without_folder(room)), door.take_reads())
     }
 
-    fn record(&mut self, disk: &Disk, marks: &Marks) -> Result<Trace, Broken> {
+    fn record(&mut self, disk: &Disk, marks: &Marks, faults: &Faults) -> Result<Recovered, Broken> {
         let Checks { door, oracle, room } = self;
+        let is_faulty = !faults.plan.rules().is_empty();
         let may_refuse = marks.acked.is_empty();
-        let recorded = door.recover(room, disk, marks, &mut |root| match oracle(root, marks) {
-            Err(broken) if broken.verdict() == Verdict::Unopenable && may_refuse => Ok(()),
-            outcome => outcome,
+        let recorded = door.recover(room, disk, marks, faults, &mut |root| {
+            match oracle(root, marks) {
+                // An error is an answer to a fault.
+                Err(_) if is_faulty => Ok(()),
+                Err(broken) if broken.verdict() == Verdict::Unopenable && may_refuse => Ok(()),
+                outcome => outcome,
+            }
         });
         recorded.map_err(|broken| broken.without_folder(room))
     }
@@ -410,13 +420,18 @@ pub(crate) fn work<R: ?Sized>(
             let mut known = Known::new(setup.prune);
             worker::serve(move |job| {
                 let text = std::str::from_utf8(job).expect("a token is text");
+                let (text, faults) = text.split_once('\n').unwrap_or((text, ""));
                 let token: Token = text.parse().expect("the pool sends tokens");
                 let built = models.build(&token);
                 let mut checks =
                     Checks { door: &mut *door, oracle: &mut *oracle, room: room.clone() };
                 let answer = if setup.record {
                     let (disk, marks) = built.ok_or_else(no_such_state)?;
-                    Answer::Recorded(file::encode(&checks.record(&disk, &marks)?))
+                    let faults = Faults {
+                        observe: setup.observe,
+                        ..faults.parse().expect("the pool sends the text of faults")
+                    };
+                    Answer::Recorded(Box::new(checks.record(&disk, &marks, &faults)?))
                 } else {
                     let checked = check_built(text, built, &mut known, &mut checks);
                     match (door.unserved(), checked) {
@@ -474,8 +489,8 @@ impl<'a> Workers<'a> {
 
     fn pool(&self, time_limit: Duration, real_files: bool) -> Pool {
         let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
-        let (prune, record) = (self.plan.prune, false);
-        self.pool_for(&Setup { trace, rooms, real_files, prune, record }, time_limit)
+        let (prune, record, observe) = (self.plan.prune, false, false);
+        self.pool_for(&Setup { trace, rooms, real_files, prune, record, observe }, time_limit)
     }
 
     fn pool_for(&self, setup: &Setup, time_limit: Duration) -> Pool {
@@ -600,21 +615,25 @@ impl Judge for Workers<'_> {
     fn record(
         &mut self,
         _: &Model,
-        tokens: &[String],
-    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
         let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
-        let setup = Setup { trace, rooms, real_files: true, prune: false, record: true };
+        let observe = states.iter().any(|(_, faults)| faults.observe);
+        let setup = Setup { trace, rooms, real_files: true, prune: false, record: true, observe };
         let pool = self.pool_for(&setup, self.plan.time_limit).fresh_processes(!self.repeats);
-        let answers = answers(&pool, tokens, |_| ControlFlow::Continue(()))?;
+        let job = |(token, faults): &(String, Faults)| format!("{token}\n{faults}");
+        let jobs: Vec<String> = states.iter().map(job).collect();
+        let answers = answers(&pool, &jobs, |_| ControlFlow::Continue(()))?;
         let mut recorded = Vec::new();
         for answer in answers {
             recorded.push(match answer {
-                Some(Ok(Answer::Recorded(bytes))) => {
-                    let trace = Trace { subject: self.subject.clone(), ..file::decode(&bytes)? };
+                Some(Ok(Answer::Recorded(recovered))) => {
+                    let Recovered { trace, calls } = *recovered;
+                    let trace = Trace { subject: self.subject.clone(), ..trace };
                     file::save(&trace, &self.rooms).map_err(|error| {
                         Error::new(format!("cannot write a trace to the session: {error}"))
                     })?;
-                    Some(Ok(trace))
+                    Some(Ok(Recovered { trace, calls }))
                 }
                 Some(Ok(_)) => Some(Err(no_such_state())),
                 Some(Err(broken)) => Some(Err(broken)),

@@ -1,17 +1,20 @@
 //! Who checks the states: this process, or workers.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::known::{How, Known};
-use super::{Partition, Progress, Settings, check_state};
-use crate::Result;
+use super::{Faults, Partition, Progress, Settings, check_state};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::Model;
 use crate::reads::Reads;
 use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
+use crate::{Result, Seen};
 
 /// What became of one state.
 pub type Outcome = Result<(), Broken>;
@@ -19,17 +22,26 @@ pub type Outcome = Result<(), Broken>;
 /// What a check found, and what it read of the disk, where that was followed.
 pub type Checked = (Outcome, Option<Reads>);
 
+/// What was done to a disk by its recovery.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Recovered {
+    /// As a run, which starts on the disk.
+    pub trace: Trace,
+    /// The calls in order, where [`Faults::observe`] asks for them.
+    pub calls: Vec<Seen>,
+}
+
 /// An oracle, and how a disk comes before it.
 pub trait Recovery {
     /// Checks one disk.
     fn check(&mut self, disk: &Disk, marks: &Marks) -> Checked;
 
-    /// Checks one disk that holds, and records what is done to it.
+    /// Checks one disk that holds, and records what is done to it while `faults` go wrong.
     ///
     /// # Errors
     ///
-    /// What the check says, or why it cannot be recorded.
-    fn record(&mut self, disk: &Disk, marks: &Marks) -> Result<Trace, Broken>;
+    /// What the check says where nothing goes wrong, or why it cannot be recorded.
+    fn record(&mut self, disk: &Disk, marks: &Marks, faults: &Faults) -> Result<Recovered, Broken>;
 }
 
 /// Checks states of a model.
@@ -72,8 +84,8 @@ pub trait Judge {
         jobs.iter().map(|(model, tokens)| self.judge(model, tokens, settings)).collect()
     }
 
-    /// What the check of each state does to its disk, as a run; none for those that an interruption left
-    /// out.
+    /// What the check of each state does to its disk while something goes wrong, or nothing; none for those
+    /// that an interruption left out.
     ///
     /// # Errors
     ///
@@ -81,8 +93,8 @@ pub trait Judge {
     fn record(
         &mut self,
         model: &Model,
-        tokens: &[String],
-    ) -> Result<Vec<Option<Result<Trace, Broken>>>>;
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Result<Recovered, Broken>>>>;
 
     /// Why outcomes since the last call are not to be trusted: states that were known to hold, and did
     /// not when they were run.
@@ -152,14 +164,15 @@ impl Judge for InProcess<'_> {
     fn record(
         &mut self,
         model: &Model,
-        tokens: &[String],
-    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
         let mut builder = Builder::new(model);
-        let mut record = |token: &String| {
+        let mut record = |(token, faults): &(String, Faults)| {
             let (disk, marks) = builder.build(&parsed(token).state()).ok_or_else(no_such_state)?;
-            self.recovery.record(&disk, &marks)
+            let record = AssertUnwindSafe(|| self.recovery.record(&disk, &marks, faults));
+            catch_unwind(record).unwrap_or_else(|panic| Err(panicked(panic)))
         };
-        Ok(tokens.iter().map(|token| Some(record(token))).collect())
+        Ok(states.iter().map(|state| Some(record(state))).collect())
     }
 
     fn take_doubts(&mut self) -> Vec<String> {
@@ -177,12 +190,13 @@ fn guarded(
     let built = builder.build(&parsed(token).state());
     // What the check had in its hands when it panicked is its own; each state starts on a new disk.
     let checked = AssertUnwindSafe(|| check_built(token, built, known, recovery));
-    catch_unwind(checked).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let text = text.unwrap_or_else(|| "a panic without a text".into());
-        (Err(Broken::new(Verdict::Panicked, text)), How::Run)
-    })
+    catch_unwind(checked).unwrap_or_else(|panic| (Err(panicked(panic)), How::Run))
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Broken {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Broken::new(Verdict::Panicked, text.unwrap_or_else(|| "a panic without a text".into()))
 }
 
 fn parsed(token: &str) -> Token {

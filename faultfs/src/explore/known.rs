@@ -161,7 +161,9 @@ mod tests {
     use std::io;
     use std::sync::Arc;
 
-    use super::super::{Bound, InProcess, Progress, Recovery, Replay, Settings, explore_trace};
+    use super::super::{
+        Bound, Faults, InProcess, Progress, Recovered, Recovery, Replay, Settings, explore_trace,
+    };
     use super::*;
     use crate::fs::FaultFs;
     use crate::model::Profile;
@@ -235,7 +237,7 @@ mod tests {
                 let outcome = recover(&fs, marks, self.0);
                 (outcome, fs.take_reads().map(|reads| self.1(reads, disk)))
             }
-            fn record(&mut self, _: &Disk, _: &Marks) -> Result<Trace, Broken> {
+            fn record(&mut self, _: &Disk, _: &Marks, _: &Faults) -> Result<Recovered, Broken> {
                 unreachable!("no crashes during recovery are asked for")
             }
         }
@@ -252,6 +254,7 @@ mod tests {
             interrupted: &|| false,
             crashes: Default::default(),
             recovery_depth: 0,
+            recovery_faults: 0,
             bound: Bound { omissions: 1, samples: 100, budget: 1_000, ..Bound::default() },
         };
         let mut judge = InProcess::new(&mut store, prune);

@@ -37,7 +37,7 @@ pub(crate) use door::{Workers, new_session, replay, trace_of, work};
 pub use faults::Faults;
 use findings::Looked;
 pub(crate) use findings::describe;
-pub use judge::{Checked, InProcess, Judge, Outcome, Recovery};
+pub use judge::{Checked, InProcess, Judge, Outcome, Recovered, Recovery};
 pub use places::Crashes;
 pub use recovery::marks_before;
 pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
@@ -68,6 +68,8 @@ pub struct Settings<'a> {
     /// How deep crashes during recovery are looked at: 0 not at all, 1 during the recovery from a crash, 2
     /// also during the recovery from that.
     pub recovery_depth: u32,
+    /// In how many of the recoveries each call fails once: see [`Explore::recovery_faults`].
+    pub recovery_faults: u32,
     /// How many of the states are looked at, and which first.
     pub bound: Bound,
     /// Called as the run proceeds.
@@ -84,6 +86,7 @@ impl Settings<'_> {
             replay: self.replay,
             crashes: self.crashes.clone(),
             recovery_depth: self.recovery_depth,
+            recovery_faults: self.recovery_faults,
             bound: self.bound,
             progress: &mut *self.progress,
             interrupted,
@@ -97,6 +100,7 @@ impl Settings<'_> {
             replay: self.replay,
             crashes: self.crashes.clone(),
             recovery_depth: self.recovery_depth,
+            recovery_faults: self.recovery_faults,
             bound: self.bound,
             progress: silent,
             interrupted: self.interrupted,
@@ -264,7 +268,7 @@ fn fill(
     if !interrupted() && judge.partition().is_none() {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
     }
-    if !stopped && settings.recovery_depth > 0 {
+    if !stopped && (settings.recovery_depth > 0 || settings.recovery_faults > 0) {
         recovery::explore(report, trace, &listing, &outcomes, judge, settings)?;
     }
     if !report.failures.is_empty() {

@@ -7,19 +7,24 @@
 //! checked before under the same marks is not checked again, so that the recursion comes to an end mostly
 //! by itself: recoveries lead to few disks.
 //!
+//! Calls of a recovery fail, too, where that is asked for: what it left then is recovered from without
+//! faults. An engine that takes what it could not read for nothing, and writes that down, is found out.
+//!
 //! The state at the end of a recovery with nothing lost is one of them: a recovery that is run again on
 //! what it made must hold, too.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::findings::{Kind, Looked};
-use super::judge::{Judge, Outcome};
-use super::{Settings, confirm, findings, losses, trace_id};
+use super::judge::{Judge, Outcome, Recovered};
+use super::{Faults, Settings, confirm, findings, losses, trace_id};
 use crate::crash::{Bound, Builder, Listing, State};
 use crate::model::{Model, Profile};
 use crate::report::{Failure, Report};
+use crate::sweep::io_errors;
 use crate::trace::{Mark, Marks, Stamp, Trace};
+use crate::verdict::Broken;
 use crate::{Error, Result, file};
 
 /// Recoveries that are recorded before the states of any are checked: their traces are in memory.
@@ -50,7 +55,25 @@ struct Descent<'a, 'b, 'c> {
     seen: HashSet<(u128, Arc<Marks>)>,
     recorded: u64,
     checked: u64,
+    faults: Tried,
     failures: BTreeMap<Kind, Failure>,
+}
+
+/// Faults in recoveries.
+#[derive(Default)]
+struct Tried {
+    recoveries: u64,
+    injected: u64,
+    /// Of which no record was left.
+    died: u64,
+    /// That the recovery did not come to when it was run again.
+    missed: u64,
+}
+
+/// Every start and end of an op, and every mark.
+fn stamps(trace: &Trace) -> impl Iterator<Item = Stamp> {
+    let ends = trace.ops.iter().flat_map(|op| [Some(op.start), op.end]).flatten();
+    ends.chain(trace.marks.iter().map(|(at, _)| *at))
 }
 
 /// Looks at crashes during the recoveries from those states of `listing` that held, and during the
@@ -69,21 +92,48 @@ pub(super) fn explore(
     let mut builder = Builder::new(&model);
     let built = listing.distinct.iter().filter_map(|state| builder.build(state));
     let seen = built.map(|(disk, marks)| (disk.digest(), marks)).collect();
-    let failures = BTreeMap::new();
-    let mut descent =
-        Descent { profile, judge, settings, report, seen, recorded: 0, checked: 0, failures };
+    let mut descent = Descent {
+        profile,
+        judge,
+        settings,
+        report,
+        seen,
+        recorded: 0,
+        checked: 0,
+        faults: Tried::default(),
+        failures: BTreeMap::new(),
+    };
     let held = listing.distinct.iter().zip(outcomes).filter(|(_, o)| matches!(o, Some(Ok(()))));
     let states: Vec<State> = held.map(|(state, _)| state.clone()).collect();
     let tokens = states.iter().map(|state| findings::token(&model, &id, state)).collect();
-    let whole = descent.below(&Run { model, id, states, tokens, before: Vec::new() }, depth)?;
-    let Descent { recorded, checked, failures, report, .. } = descent;
-    report.bound.push_str(&format!(
-        "; crashes during recovery to depth {depth}: {recorded} recoveries, {checked} further \
-         distinct states, with at most 1 omission or torn page, up to {} for each recovery",
-        Bound::after_fault().budget
-    ));
+    let run = Run { model, id, states, tokens, before: Vec::new() };
+    let mut whole = depth == 0 || descent.below(&run, depth)?;
+    let (crashes, with_faults) = (descent.checked, descent.settings.recovery_faults);
+    whole = whole && (with_faults == 0 || descent.faulty(&run, with_faults)?);
+    let Descent { recorded, checked, failures, report, faults, .. } = descent;
+    if depth > 0 {
+        report.bound.push_str(&format!(
+            "; crashes during recovery to depth {depth}: {recorded} recoveries, {crashes} further \
+             distinct states, with at most 1 omission or torn page, up to {} for each recovery",
+            Bound::after_fault().budget
+        ));
+    }
+    if with_faults > 0 {
+        report.bound.push_str(&format!(
+            "; I/O errors during recovery: {} at the calls of {} of {} recoveries, {} further \
+             distinct states, at the end and after a power cut there",
+            faults.injected,
+            faults.recoveries,
+            run.states.len(),
+            checked - crashes
+        ));
+        let left = [(faults.died, "ended in a death"), (faults.missed, "never came to their call")];
+        for (count, what) in left.into_iter().filter(|(count, _)| *count > 0) {
+            report.bound.push_str(&format!(" ({count} more {what}, and were not looked at)"));
+        }
+    }
     if !whole {
-        report.not_measured.push("interrupted among the crashes during recovery".into());
+        report.not_measured.push("interrupted among the recoveries".into());
     }
     report.failures.extend(failures.into_values());
     Ok(())
@@ -95,19 +145,22 @@ impl Descent<'_, '_, '_> {
     fn below(&mut self, run: &Run, depth: u32) -> Result<bool> {
         for from in (0..run.states.len()).step_by(TOGETHER) {
             let chunk = from..run.states.len().min(from + TOGETHER);
-            let recorded = self.judge.record(&run.model, &run.tokens[chunk.clone()])?;
+            let without = |index: usize| (run.tokens[index].clone(), Faults::default());
+            let states: Vec<(String, Faults)> = chunk.clone().map(without).collect();
+            let recorded = self.judge.record(&run.model, &states)?;
             let mut runs = Vec::new();
             for (index, recorded) in chunk.zip(recorded) {
-                let token = &run.tokens[index];
                 match recorded {
                     _ if (self.settings.interrupted)() => return Ok(false),
                     None => return Ok(false),
-                    Some(Ok(trace)) if trace.unmodelled.is_empty() => {
-                        let subject = run.model.trace.subject.clone();
-                        runs.push(self.listed(run, index, Trace { subject, ..trace })?);
+                    Some(recovered) => {
+                        if let Some(trace) = self.trace_of(run, index, recovered) {
+                            let start = self.start(run, index);
+                            let places = stamps(&trace).filter(|at| *at >= start).collect();
+                            runs.push(self.listed(run, index, trace, &places, None));
+                            self.recorded += 1;
+                        }
                     }
-                    Some(Ok(trace)) => self.not_recorded(token, &trace.unmodelled[0]),
-                    Some(Err(broken)) => self.not_recorded(token, &broken.to_string()),
                 }
             }
             if !self.check(&runs, depth)? {
@@ -117,27 +170,98 @@ impl Descent<'_, '_, '_> {
         Ok(true)
     }
 
-    fn not_recorded(&mut self, token: &str, why: &str) {
-        let reason = format!("{token}: its recovery could not be recorded: {why}");
-        // One tells of all.
-        if !self.report.not_measured.iter().any(|known| known.ends_with(why)) {
-            self.report.not_measured.push(reason);
+    /// Fails the calls of some recoveries, one in each run, and checks what each has left, recovered from
+    /// without faults, at once and after a power cut; false where that was interrupted.
+    fn faulty(&mut self, run: &Run, recoveries: u32) -> Result<bool> {
+        let step = run.states.len().div_ceil(recoveries as usize).max(1);
+        let some: Vec<usize> = (0..run.states.len()).step_by(step).collect();
+        let observed = |index: &usize| (run.tokens[*index].clone(), Faults::observing());
+        let states: Vec<(String, Faults)> = some.iter().map(observed).collect();
+        let recorded = self.judge.record(&run.model, &states)?;
+        for (index, recorded) in some.into_iter().zip(recorded) {
+            let Some(recovered) = recorded else { return Ok(false) };
+            let calls = recovered.as_ref().map_or(Vec::new(), |recovered| recovered.calls.clone());
+            if self.trace_of(run, index, recovered).is_none() {
+                continue;
+            }
+            let faults = io_errors(&calls);
+            let states: Vec<(String, Faults)> =
+                faults.into_iter().map(|faults| (run.tokens[index].clone(), faults)).collect();
+            let mut runs = Vec::new();
+            for ((_, faults), recorded) in
+                states.iter().zip(self.judge.record(&run.model, &states)?)
+            {
+                match recorded {
+                    _ if (self.settings.interrupted)() => return Ok(false),
+                    None => return Ok(false),
+                    // Whatever ended the process, it left no record of its disk.
+                    Some(Err(_)) => self.faults.died += 1,
+                    Some(Ok(Recovered { trace, .. })) if trace.injected.is_empty() => {
+                        self.faults.missed += 1;
+                    }
+                    Some(recovered) => {
+                        let Some(trace) = self.trace_of(run, index, recovered) else { continue };
+                        let last = stamps(&trace).max().unwrap_or(0);
+                        runs.push(self.listed(run, index, trace, &[last].into(), Some(faults)));
+                        self.faults.injected += 1;
+                    }
+                }
+            }
+            self.faults.recoveries += 1;
+            if !self.check(&runs, 0)? {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 
-    /// The states of a recovery that were not looked at yet.
-    fn listed(&mut self, run: &Run, index: usize, trace: Trace) -> Result<Run> {
-        self.recorded += 1;
+    /// The run of a recovery that could be recorded; that of another is not measured.
+    fn trace_of(
+        &mut self,
+        run: &Run,
+        index: usize,
+        recovered: Result<Recovered, Broken>,
+    ) -> Option<Trace> {
+        let why = match recovered {
+            Ok(Recovered { trace, .. }) if trace.unmodelled.is_empty() => {
+                let subject = run.model.trace.subject.clone();
+                return Some(Trace { subject, ..trace });
+            }
+            Ok(Recovered { trace, .. }) => trace.unmodelled[0].clone(),
+            Err(broken) => broken.to_string(),
+        };
+        let reason = format!("{}: its recovery could not be recorded: {why}", run.tokens[index]);
+        // One tells of all.
+        if !self.report.not_measured.iter().any(|known| known.ends_with(&why)) {
+            self.report.not_measured.push(reason);
+        }
+        None
+    }
+
+    /// Where the recovery from a state begins.
+    fn start(&self, run: &Run, index: usize) -> Stamp {
         let (_, marks) = Builder::new(&run.model).build(&run.states[index]).expect("it was built");
-        let start = marks_before(&marks).count() as Stamp;
-        let ends = trace.ops.iter().flat_map(|op| [Some(op.start), op.end]).flatten();
-        let places = ends.chain(trace.marks.iter().map(|(at, _)| *at)).filter(|at| *at >= start);
-        let places = places.collect();
+        marks_before(&marks).count() as Stamp
+    }
+
+    /// The states of a recovery at these places that were not looked at yet; after a fault those in which
+    /// nothing is lost, or all that is unsynced.
+    fn listed(
+        &mut self,
+        run: &Run,
+        index: usize,
+        trace: Trace,
+        places: &BTreeSet<Stamp>,
+        faults: Option<&Faults>,
+    ) -> Run {
+        let bound = match faults {
+            None => Bound::after_fault(),
+            Some(_) => Bound { omissions: 0, ..Bound::after_fault() },
+        };
         let id = trace_id(&trace);
         let model = Model::new(Arc::new(trace), self.profile);
         let interrupted = self.settings.interrupted;
-        let listing =
-            Listing::of(&model, Some(&places), &Bound::after_fault(), &mut || !interrupted());
+        let listing = Listing::of(&model, Some(places), &bound, &mut || !interrupted());
         let mut builder = Builder::new(&model);
         let new = |state: &State| {
             let (disk, marks) = builder.build(state).expect("it was listed");
@@ -148,7 +272,8 @@ impl Descent<'_, '_, '_> {
         let mut before = run.before.clone();
         before.push(format!("recovery from {}", run.tokens[index]));
         before.extend(losses::in_words(&run.model, &run.states[index]));
-        Ok(Run { model, id, states, tokens, before })
+        before.extend(faults.map(|faults| format!("in that recovery: {faults}")));
+        Run { model, id, states, tokens, before }
     }
 
     /// Checks the states of some recoveries, and goes on from those that held.

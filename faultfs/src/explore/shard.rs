@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use super::{Bound, Judge, Outcome, Settings, trace_id};
+use super::{Bound, Faults, Judge, Outcome, Recovered, Settings, trace_id};
 use crate::file::{self, Form};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
@@ -224,9 +224,9 @@ impl Judge for Sharing<'_> {
     fn record(
         &mut self,
         model: &Model,
-        tokens: &[String],
-    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
-        self.judge.record(model, tokens)
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
+        self.judge.record(model, states)
     }
 
     fn take_doubts(&mut self) -> Vec<String> {
@@ -418,9 +418,9 @@ impl Judge for Merging<'_> {
     fn record(
         &mut self,
         model: &Model,
-        tokens: &[String],
-    ) -> Result<Vec<Option<Result<Trace, Broken>>>> {
-        self.judge.record(model, tokens)
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
+        self.judge.record(model, states)
     }
 
     fn take_doubts(&mut self) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Door, Explore, Faults, marks_before};
+use super::{Door, Explore, Faults, Recovered, marks_before};
 use crate::disk::Disk;
 use crate::fs::FaultFs;
 use crate::reads::Reads;
@@ -112,12 +112,17 @@ where
         _: &Path,
         disk: &Disk,
         marks: &Marks,
+        faults: &Faults,
         check: &mut dyn FnMut(&FaultFs) -> Result<(), Broken>,
-    ) -> Result<Trace, Broken> {
+    ) -> Result<Recovered, Broken> {
         let fs = FaultFs::from_disk(disk.clone());
         marks_before(marks).for_each(|mark| fs.mark(mark, None));
+        fs.arm(faults.plan.clone());
+        if faults.observe {
+            fs.injector().observe();
+        }
         check(&fs)?;
-        Ok(fs.trace())
+        Ok(Recovered { trace: fs.trace(), calls: fs.injector().seen() })
     }
 
     fn take_reads(&mut self) -> Option<Reads> {

@@ -235,10 +235,8 @@ pub(super) fn on_calls(calls: &[Seen], groups: &[Group]) -> Vec<(Group, Case)> {
         let call = seen.call();
         for (group, fault) in faults_of(&call, groups) {
             let endless = is_endless(&call, &fault);
-            let rule = Rule::on_call(&call, fault);
-            let before = calls[..index].iter().filter(|seen| rule.matches(&seen.call(), 0)).count();
             for take in [Some(1), None] {
-                let rule = rule.clone().window(before as u64, take);
+                let rule = on_call(calls, index, fault.clone(), take);
                 if !rule.is_hostile() && (take.is_some() || !endless) {
                     cases.push((group, plan(rule)));
                 }
@@ -249,6 +247,24 @@ pub(super) fn on_calls(calls: &[Seen], groups: &[Group]) -> Vec<(Group, Case)> {
         }
     }
     cases
+}
+
+/// The rule of a fault at one call of a run, so often from there on.
+fn on_call(calls: &[Seen], index: usize, fault: Fault, take: Option<u64>) -> Rule {
+    let rule = Rule::on_call(&calls[index].call(), fault);
+    let before = calls[..index].iter().filter(|seen| rule.matches(&seen.call(), 0)).count();
+    rule.window(before as u64, take)
+}
+
+/// An I/O error at each call of a run that a kernel may give one, once.
+pub(crate) fn io_errors(calls: &[Seen]) -> Vec<Faults> {
+    let rules = (0..calls.len()).filter_map(|index| {
+        let (call, fault) = (calls[index].call(), Fault::Fail(EIO));
+        let given = faults_of(&call, &[Group::Io, Group::Fsync]).iter().any(|(_, f)| *f == fault);
+        let rule = given.then(|| on_call(calls, index, fault, Some(1)));
+        rule.filter(|rule| !rule.is_hostile())
+    });
+    rules.map(|rule| Faults::from(Plan::from(rule))).collect()
 }
 
 /// True where each call would become more than a few dozen, which shows no more and takes its time; and where

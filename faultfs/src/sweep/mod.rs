@@ -44,6 +44,7 @@ use std::sync::Arc;
 pub use builder::{Sweep, sweep};
 pub use case::Token;
 pub use cases::Group;
+pub(crate) use cases::io_errors;
 
 use crate::explore::{self, Door, Faults, Oracle, Progress, Settings};
 use crate::model::Profile;
