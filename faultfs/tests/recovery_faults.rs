@@ -110,3 +110,18 @@ fn the_report_depends_on_no_worker() {
         assert_eq!(one, report(false, 8, 0));
     }
 }
+
+/// Of what a recovery leaves that a fault kills nothing is known: that is no pass.
+#[test]
+fn a_recovery_that_dies_of_a_fault_is_not_measured() {
+    let report = explore(workload)
+        .named("log")
+        .recovery_faults(2)
+        .in_process()
+        .reports(|fs, marks| Log::of(record).check(&recovered(fs, true).unwrap(), marks))
+        .unwrap()
+        .remove(0);
+    assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
+    let told = |why: &String| why.contains("take 1 -> fail EIO, could not be recorded: panicked: ");
+    assert!(report.not_measured.iter().any(told), "{report}");
+}

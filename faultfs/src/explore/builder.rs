@@ -196,7 +196,8 @@ impl<D: Door> Explore<D> {
     /// hold, every call fails once with an I/O error that a kernel can give for it. What the check says
     /// then counts for nothing, for an error is an answer; but what such a recovery has left, at once and
     /// after a power cut that loses everything unsynced, must hold when it is recovered without faults. So
-    /// is found what takes an unreadable log for an empty one. Default: 0.
+    /// is found what takes an unreadable log for an empty one. A recovery that panics or dies of a fault leaves
+    /// no record of its disk, and makes the run not measured. Default: 0.
     pub fn recovery_faults(mut self, recoveries: u32) -> Self {
         self.recovery_faults = recoveries;
         self

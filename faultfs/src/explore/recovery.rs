@@ -64,10 +64,6 @@ struct Descent<'a, 'b, 'c> {
 struct Tried {
     recoveries: u64,
     injected: u64,
-    /// Of which no record was left.
-    died: u64,
-    /// That the recovery did not come to when it was run again.
-    missed: u64,
 }
 
 /// Every start and end of an op, and every mark.
@@ -127,10 +123,6 @@ pub(super) fn explore(
             run.states.len(),
             checked - crashes
         ));
-        let left = [(faults.died, "ended in a death"), (faults.missed, "never came to their call")];
-        for (count, what) in left.into_iter().filter(|(count, _)| *count > 0) {
-            report.bound.push_str(&format!(" ({count} more {what}, and were not looked at)"));
-        }
     }
     if !whole {
         report.not_measured.push("interrupted among the recoveries".into());
@@ -154,7 +146,7 @@ impl Descent<'_, '_, '_> {
                     _ if (self.settings.interrupted)() => return Ok(false),
                     None => return Ok(false),
                     Some(recovered) => {
-                        if let Some(trace) = self.trace_of(run, index, recovered) {
+                        if let Some(trace) = self.trace_of(run, index, None, recovered) {
                             let start = self.start(run, index);
                             let places = stamps(&trace).filter(|at| *at >= start).collect();
                             runs.push(self.listed(run, index, trace, &places, None));
@@ -181,31 +173,24 @@ impl Descent<'_, '_, '_> {
         for (index, recorded) in some.into_iter().zip(recorded) {
             let Some(recovered) = recorded else { return Ok(false) };
             let calls = recovered.as_ref().map_or(Vec::new(), |recovered| recovered.calls.clone());
-            if self.trace_of(run, index, recovered).is_none() {
+            if self.trace_of(run, index, None, recovered).is_none() {
                 continue;
             }
             let faults = io_errors(&calls);
             let states: Vec<(String, Faults)> =
                 faults.into_iter().map(|faults| (run.tokens[index].clone(), faults)).collect();
+            let recorded = self.judge.record(&run.model, &states)?;
             let mut runs = Vec::new();
-            for ((_, faults), recorded) in
-                states.iter().zip(self.judge.record(&run.model, &states)?)
-            {
-                match recorded {
-                    _ if (self.settings.interrupted)() => return Ok(false),
-                    None => return Ok(false),
-                    // Whatever ended the process, it left no record of its disk.
-                    Some(Err(_)) => self.faults.died += 1,
-                    Some(Ok(Recovered { trace, .. })) if trace.injected.is_empty() => {
-                        self.faults.missed += 1;
-                    }
-                    Some(recovered) => {
-                        let Some(trace) = self.trace_of(run, index, recovered) else { continue };
-                        let last = stamps(&trace).max().unwrap_or(0);
-                        runs.push(self.listed(run, index, trace, &[last].into(), Some(faults)));
-                        self.faults.injected += 1;
-                    }
-                }
+            for ((_, faults), recorded) in states.iter().zip(recorded) {
+                let Some(recovered) = recorded.filter(|_| !(self.settings.interrupted)()) else {
+                    return Ok(false);
+                };
+                let Some(trace) = self.trace_of(run, index, Some(faults), recovered) else {
+                    continue;
+                };
+                let last = stamps(&trace).max().unwrap_or(0);
+                runs.push(self.listed(run, index, trace, &[last].into(), Some(faults)));
+                self.faults.injected += 1;
             }
             self.faults.recoveries += 1;
             if !self.check(&runs, 0)? {
@@ -220,9 +205,13 @@ impl Descent<'_, '_, '_> {
         &mut self,
         run: &Run,
         index: usize,
+        faults: Option<&Faults>,
         recovered: Result<Recovered, Broken>,
     ) -> Option<Trace> {
         let why = match recovered {
+            Ok(Recovered { trace, .. }) if faults.is_some() && trace.injected.is_empty() => {
+                "it never came to this call again".into()
+            }
             Ok(Recovered { trace, .. }) if trace.unmodelled.is_empty() => {
                 let subject = run.model.trace.subject.clone();
                 return Some(Trace { subject, ..trace });
@@ -230,7 +219,9 @@ impl Descent<'_, '_, '_> {
             Ok(Recovered { trace, .. }) => trace.unmodelled[0].clone(),
             Err(broken) => broken.to_string(),
         };
-        let reason = format!("{}: its recovery could not be recorded: {why}", run.tokens[index]);
+        let with = faults.map_or(String::new(), |faults| format!(", with {faults},"));
+        let token = &run.tokens[index];
+        let reason = format!("{token}: its recovery{with} could not be recorded: {why}");
         // One tells of all.
         if !self.report.not_measured.iter().any(|known| known.ends_with(&why)) {
             self.report.not_measured.push(reason);
