@@ -7,6 +7,7 @@ mod at;
 mod capacity;
 mod dirs;
 mod door;
+mod failed_sync;
 mod faultfs;
 mod file;
 mod folder;
