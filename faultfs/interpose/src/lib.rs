@@ -12,7 +12,8 @@
 //! in another, into a [`Trace`](faultfs::trace::Trace); [`verify`] compares what the trace leads
 //! to with the folder.
 //!
-//! The same functions serve the disks of an exploration to its check without a folder: [`Mounted`].
+//! The same functions serve the disks of an exploration to its check without a folder: [`Mounted`]. There
+//! nothing goes wrong: what a check finds on the disk of a state is to be what the crash has left.
 //!
 //! # Limits
 //!

@@ -14,10 +14,11 @@ use std::path::Path;
 use common::{Recording, words};
 use faultfs::errno::{EACCES, EDQUOT, EIO, EMFILE, ENOSPC, EROFS, ESTALE};
 use faultfs::fault::{Part, SyncFailure};
+use faultfs::fs::Capacity;
 use faultfs::plan::{Plan, Rule, on};
-use faultfs::trace::Trace;
+use faultfs::trace::{Record, Trace};
 use faultfs::{Injector, Reach, Seen};
-use faultfs_interpose::{Options, Session, calls, decode, evict, snapshot, verify};
+use faultfs_interpose::{Options, Session, calls, decode, evict, set_capacity, snapshot, verify};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// One test, as there is one session at a time in a process; the trap, which stays, comes last.
@@ -30,6 +31,7 @@ fn faults_meet_every_call_below_the_root() {
     a_failed_sync_brings_back_what_the_device_has();
     a_failed_sync_that_is_told_late_is_told_to_the_next_opener();
     an_error_that_sync_file_range_has_told_is_told_by_no_sync();
+    what_finds_no_room_is_in_the_record();
     what_is_outside_is_left_alone();
     every_call_is_told_with_its_path();
     each_call_fails_before_its_effect(true);
@@ -349,6 +351,34 @@ fn an_error_that_sync_file_range_has_told_is_told_by_no_sync() {
         evict(root.join("there")).unwrap();
         assert_eq!(fs::read(root.join("there")).unwrap(), b"0123456789", "and nothing is durable");
     });
+}
+
+/// A sweep places its crashes behind the first op that a full disk refuses.
+fn what_finds_no_room_is_in_the_record() {
+    let optional = on::any().path("nowhere").fail(EIO).optional();
+    let trace = faulted(false, optional, |root| {
+        // The root, a folder and a file of one page are there.
+        set_capacity(Capacity { bytes: 4096, inodes: 4 }).unwrap();
+        let file = open(root.join("there")).unwrap();
+        let full = |done: io::Result<()>| {
+            assert_eq!(done.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        };
+        full(file.write_all_at(b"x", 4096));
+        file.write_all_at(b"x", 0).unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        full(fs::create_dir(root.join("e")));
+        full(symlink("x", root.join("soft")));
+        full(File::create(root.join("new")).map(drop));
+        let mut unnamed = OpenOptions::new();
+        full(unnamed.write(true).custom_flags(libc::O_TMPFILE).open(root).map(drop));
+        // SAFETY: no addresses.
+        assert_eq!(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, 9) }, -1);
+        set_capacity(Capacity::UNLIMITED).unwrap();
+        fs::create_dir(root.join("e")).unwrap();
+    });
+    let refused = |record: &&Record| record.errno == Some(ENOSPC.raw());
+    let refused: Vec<_> = trace.ops.iter().filter(refused).map(|record| record.op.word()).collect();
+    assert_eq!(refused, ["write", "mkdir", "symlink", "create", "create unnamed"]);
 }
 
 fn what_is_outside_is_left_alone() {

@@ -193,7 +193,7 @@ impl SyncFailure {
         &[("go-on", Then::GoOn), ("read-only", Then::ReadOnly), ("shut-down", Then::ShutDown)];
 
     /// The same failure, of the pages alone that these bytes touch: what is to be written elsewhere is
-    /// written. Files of a [`FaultFs`](crate::FaultFs) only.
+    /// written. Files of a [`FaultFs`](crate::FaultFs), and of the interposed door, only.
     ///
     /// # Panics
     ///

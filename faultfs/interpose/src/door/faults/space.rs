@@ -7,12 +7,15 @@ use faultfs::fs::Capacity;
 use faultfs::op::Ino;
 use faultfs::plan::OpKind;
 
-use super::super::sys::{Returned, Stat};
-use super::super::{Call, DOOR, Held, maps};
+use crate::record::Kind;
+
+use super::super::sys::{self, Returned, Stat};
+use super::super::{Call, DOOR, Held, Whereabouts, maps, names};
 use super::Faults;
 use super::act::shortened;
 use super::ask::Asked;
 use super::past::Past;
+use super::text::What;
 
 const FULL: Returned = -(libc::ENOSPC as Returned);
 
@@ -50,9 +53,12 @@ pub(super) fn within(call: Call, asked: &Asked) -> Returned {
         OpKind::Write => write(call, asked),
         OpKind::Create | OpKind::CreateDir | OpKind::Symlink => {
             let Some(held) = DOOR.hold() else { return call.perform() };
-            let is_full = limits(&held).is_some_and(|limits| !has_inode(&held, limits));
+            if limits(&held).is_some_and(|limits| !has_inode(&held, limits)) {
+                note_unmade(&held, &call, asked);
+                return FULL;
+            }
             drop(held);
-            if is_full { FULL } else { call.record() }
+            call.record()
         }
         // What it would reserve is not followed.
         OpKind::SetLen if call.number == libc::SYS_fallocate => {
@@ -71,15 +77,45 @@ fn write(call: Call, asked: &Asked) -> Returned {
         drop(held);
         return call.record();
     };
-    let fits = match DOOR.behind(fd) {
-        Some(stat) => room(&held, &stat, offset, asked.len),
-        None => asked.len,
+    let Some(stat) = DOOR.behind(fd) else {
+        drop(held);
+        return call.record();
     };
-    drop(held);
-    match usize::try_from(fits) {
-        _ if fits == asked.len => call.record(),
-        Ok(len) if len > 0 => shortened(&call, len),
-        _ => FULL,
+    match room(&held, &stat, offset, asked.len) {
+        0 if asked.len > 0 => {
+            note(&held, &call, Kind::Write, &[stat.ino, offset, 0], &[]);
+            FULL
+        }
+        fits => {
+            drop(held);
+            match usize::try_from(fits) {
+                Ok(len) if fits < asked.len => shortened(&call, len),
+                _ => call.record(),
+            }
+        }
+    }
+}
+
+/// A call that found no room, for the record: from there on the run is another.
+fn note(held: &Held<'_>, call: &Call, kind: Kind, words: &[u64], name: &[u8]) {
+    let started = held.start(call, kind, words, name, &[]);
+    held.end(started, FULL, None);
+}
+
+fn note_unmade(held: &Held<'_>, call: &Call, asked: &Asked) {
+    let What::Path(dir, path) = asked.what else { return };
+    match (names::place(dir, path), sys::fstatat(dir, path, 0)) {
+        // Without a name: what the path names is its directory.
+        (_, Ok(stat)) => note(held, call, Kind::TempFile, &[stat.ino, 0], &[]),
+        (Whereabouts::Below(place), Err(_)) => {
+            let kind = match asked.kind {
+                OpKind::CreateDir => Kind::MakeDir,
+                OpKind::Symlink => Kind::Symlink,
+                _ => Kind::Open,
+            };
+            note(held, call, kind, &[place.parent], place.name);
+        }
+        _ => {}
     }
 }
 
