@@ -14,7 +14,7 @@
 //! and for the worker: what else runs on the machine does not count. Rounds are interleaved, so that the
 //! machine's mood meets all; medians are printed, and their ratio.
 //!
-//! `cargo bench -p cargo-faultfs --bench states`
+//! `cargo bench -p cargo-faultfs --bench states`, or only some of them: `-- wal-full delete-extra`
 
 #[path = "../src/sqlite.rs"]
 #[allow(dead_code, reason = "the tool uses the rest")]
@@ -46,7 +46,11 @@ fn main() {
         "saved",
         "two"
     );
+    let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     for config in sqlite::CONFIGS {
+        if !named.is_empty() && !named.iter().any(|name| name == config.name) {
+            continue;
+        }
         let (mut bare, mut memory, mut files) = (Vec::new(), Vec::new(), Vec::new());
         let (mut pruned, mut saved) = (Vec::new(), 0.0);
         let (mut one, mut two) = (Vec::new(), Vec::new());
