@@ -69,10 +69,10 @@ pub(crate) struct Torture {
     pub(crate) jobs: Option<u16>,
     /// Sweep: fail every call in turn with every fault of these families (all, or a list of crash, io,
     /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too.
-    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth"])]
+    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth", "recovery_faults"])]
     pub(crate) faults: Vec<Families>,
     /// Run once while these faults are armed (`sync *.db take 1 -> fail EIO`), then cut the power.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["partition", "junit", "baseline", "recovery_depth"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["partition", "junit", "baseline", "recovery_depth", "recovery_faults"])]
     pub(crate) plan: Option<Plan>,
     /// Check every disk on real files, not from memory: slower, with the same result.
     #[arg(long)]
@@ -86,6 +86,10 @@ pub(crate) struct Torture {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
     pub(crate) recovery_depth: u32,
+    /// Fail every call of so many of the recoveries in turn, once, with an I/O error: what such a recovery
+    /// leaves must hold when it is recovered without faults.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
+    pub(crate) recovery_faults: u32,
     /// Judge one share of the states, as 3/8, and write what was found to the folder of shards; `merge` tells
     /// whether the whole is as expected.
     #[arg(long, value_name = "I/N", requires = "shards", conflicts_with_all = ["baseline", "junit"])]

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
             real_files: false,
             prune: true,
             recovery_depth: 0,
+            recovery_faults: 0,
         });
     }
     jobs.sort_by_key(|job| job.target.place());

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         real_files: args.real_files,
         prune: !args.no_pruning,
         recovery_depth: args.recovery_depth,
+        recovery_faults: args.recovery_faults,
     };
     run_all(targets.into_iter().map(job).collect(), &args.output)
 }
@@ -56,6 +57,7 @@ pub(crate) struct Job {
     pub(crate) real_files: bool,
     pub(crate) prune: bool,
     pub(crate) recovery_depth: u32,
+    pub(crate) recovery_faults: u32,
 }
 
 /// Does the jobs in order, prints what was found, and says how the tool is to end.
@@ -170,7 +172,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: job.recovery_depth,
-        recovery_faults: 0,
+        recovery_faults: job.recovery_faults,
         bound: job.bound,
         progress: &mut progress,
         interrupted: &session::interrupted,
