@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Deref;
 use std::panic::Location;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
 
 use crate::disk::Disk;
 use crate::op::{Ino, Op, Slot};
@@ -108,6 +110,45 @@ impl Marks {
             Mark::Ack(_) => drop(self.acked.insert(id)),
             Mark::Failed(_) => drop(self.failed.insert(id)),
         }
+    }
+}
+
+/// The marks up to a point of a run, to be handed on: there are as many such points as marks, and the sets
+/// of the last are as large as all of the run.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Said {
+    marks: Arc<Marks>,
+    hash: u128,
+}
+
+impl Said {
+    /// As [`Marks::add`].
+    pub(crate) fn add(&mut self, mark: Mark) {
+        let (Mark::Begin(id) | Mark::Ack(id) | Mark::Failed(id)) = mark;
+        let before = self.counts();
+        Arc::make_mut(&mut self.marks).add(mark);
+        for (set, (before, now)) in (0u8..).zip(before.into_iter().zip(self.counts())) {
+            if before != now {
+                let member = [&[set][..], &id.to_le_bytes()].concat();
+                self.hash = self.hash.wrapping_add(XxHash3_128::oneshot(&member));
+            }
+        }
+    }
+
+    /// Equal where the marks are, whatever their order was.
+    pub(crate) fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    fn counts(&self) -> [usize; 3] {
+        [self.issued.len(), self.acked.len(), self.failed.len()]
+    }
+}
+
+impl Deref for Said {
+    type Target = Marks;
+    fn deref(&self) -> &Marks {
+        &self.marks
     }
 }
 
@@ -286,5 +327,28 @@ mod tests {
         assert_eq!(trace(&two, &[3]).acknowledged(0, 9), Some((6, 2)));
         let failed = [(1, Begin(1)), (2, Begin(2)), (5, Failed(2)), (6, Ack(1))];
         assert_eq!(trace(&failed, &[3]).acknowledged(0, 9), Some((6, 1)));
+    }
+
+    #[test]
+    fn what_was_said_is_told_apart_as_its_marks_are() {
+        let all = [Mark::Begin(1), Mark::Ack(1), Mark::Failed(1), Mark::Ack(2), Mark::Begin(3)];
+        // Every order of up to three of them.
+        let mut orders = vec![Vec::new()];
+        for _ in 0..3 {
+            let longer =
+                orders.iter().flat_map(|order| all.map(|mark| [&order[..], &[mark]].concat()));
+            orders = [vec![Vec::new()], longer.collect()].concat();
+        }
+        let said = orders.iter().map(|order| {
+            let mut said = Said::default();
+            order.iter().for_each(|mark| said.add(*mark));
+            said
+        });
+        let said: Vec<Said> = said.collect();
+        for one in &said {
+            for other in &said {
+                assert_eq!(one.hash() == other.hash(), **one == **other, "{one:?}, {other:?}");
+            }
+        }
     }
 }

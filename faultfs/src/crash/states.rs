@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
 
 use fastrand::Rng;
 
@@ -19,7 +18,7 @@ use super::tape::Tape;
 use crate::disk::Disk;
 use crate::model::{Model, Moment, Moments};
 use crate::op::Ino;
-use crate::trace::{Mark, Marks, Stamp};
+use crate::trace::{Mark, Marks, Said, Stamp};
 
 /// A disk that a crash may leave, by what leads to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -289,7 +288,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The disk and the marks of a state; `None` where the model has no such state.
-    pub(crate) fn build(&mut self, state: &State) -> Option<(Disk, Arc<Marks>)> {
+    pub(crate) fn build(&mut self, state: &State) -> Option<(Disk, Said)> {
         let model = self.model;
         let moment = self.moment(state.stamp)?;
         Some((build(model, moment, &state.tape)?, moment.marks.clone()))

@@ -240,7 +240,7 @@ fn a_budget_covers_whole_crash_points_and_says_how_many() {
                 // No level of it holds a state that the whole level and those before it do not.
                 let key = |state: &super::State| {
                     let (disk, marks) = Builder::new(&model).build(state).expect("legal");
-                    (disk.digest(), marks)
+                    (disk.digest(), marks.hash())
                 };
                 let all: BTreeSet<_> = whole.distinct.iter().map(key).collect();
                 assert!(part.distinct.iter().all(|state| all.contains(&key(state))));

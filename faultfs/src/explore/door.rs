@@ -19,7 +19,7 @@ use crate::model::{Model, Profile};
 use crate::reads::Reads;
 use crate::report::Report;
 use crate::session::Session;
-use crate::trace::{Marks, Trace};
+use crate::trace::{Marks, Said, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::worker::{self, Launch, MEMORY_LIMIT, Pool, Role, TIME_LIMIT, Task};
 use crate::{Error, Result, Seen, file};
@@ -239,7 +239,7 @@ struct Models {
 }
 
 impl Models {
-    fn build(&mut self, token: &Token) -> Option<(Disk, Arc<Marks>)> {
+    fn build(&mut self, token: &Token) -> Option<(Disk, Said)> {
         let (profile, state) = (token.profile(), token.state());
         if token.trace == self.id {
             let builder = self.builders.entry(profile.name).or_insert_with(|| {

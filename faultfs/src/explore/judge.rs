@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +11,7 @@ use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::Model;
 use crate::reads::Reads;
-use crate::trace::{Marks, Trace};
+use crate::trace::{Marks, Said, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::{Result, Seen};
 
@@ -206,7 +205,7 @@ fn parsed(token: &str) -> Token {
 /// Has the disk of a token checked, unless it is known to hold.
 pub(super) fn check_built(
     token: &str,
-    built: Option<(Disk, Arc<Marks>)>,
+    built: Option<(Disk, Said)>,
     known: &mut Known,
     recovery: &mut dyn Recovery,
 ) -> (Outcome, How) {

@@ -10,12 +10,11 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use super::judge::{Checked, Outcome};
 use crate::disk::Disk;
 use crate::reads::Question;
-use crate::trace::Marks;
+use crate::trace::{Marks, Said};
 
 /// How the outcome of a state was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,11 +36,8 @@ const QUESTIONS_MAX: usize = 1 << 20;
 /// The outcomes that are known.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// A tree for each set of marks, empty until something is known.
-    trees: Vec<Option<Node>>,
-    places: HashMap<Arc<Marks>, usize>,
-    /// Those that were looked for last: states come crash point by crash point.
-    last: Option<(Arc<Marks>, usize)>,
+    /// By the hash of the marks.
+    trees: HashMap<u128, Node>,
     questions: usize,
     learns: bool,
 }
@@ -55,8 +51,7 @@ enum Node {
 impl Known {
     /// Nothing is known; with `learns` that changes.
     pub(super) fn new(learns: bool) -> Known {
-        let (trees, places) = (Vec::new(), HashMap::new());
-        Known { trees, places, last: None, questions: 0, learns }
+        Known { trees: HashMap::new(), questions: 0, learns }
     }
 
     /// The outcome of a state, which `check` runs where it must. Which states are run that are known is
@@ -65,7 +60,7 @@ impl Known {
         &mut self,
         token: &str,
         disk: &Disk,
-        marks: &Arc<Marks>,
+        marks: &Said,
         check: &mut dyn FnMut(&Disk, &Marks) -> Checked,
     ) -> (Outcome, How) {
         let known = self.holds(disk, marks);
@@ -82,21 +77,8 @@ impl Known {
         (outcome, how)
     }
 
-    fn tree(&mut self, marks: &Arc<Marks>) -> &mut Option<Node> {
-        let place = match &self.last {
-            Some((last, place)) if Arc::ptr_eq(last, marks) => *place,
-            _ => {
-                let place = *self.places.entry(marks.clone()).or_insert(self.trees.len());
-                self.trees.resize_with(self.trees.len().max(place + 1), || None);
-                self.last = Some((marks.clone(), place));
-                place
-            }
-        };
-        &mut self.trees[place]
-    }
-
-    fn holds(&mut self, disk: &Disk, marks: &Arc<Marks>) -> bool {
-        let mut node = self.tree(marks).as_ref();
+    fn holds(&self, disk: &Disk, marks: &Said) -> bool {
+        let mut node = self.trees.get(&marks.hash());
         while let Some(Node::Asks { question, then }) = node {
             node = then.get(&question.answer(disk));
         }
@@ -104,18 +86,17 @@ impl Known {
     }
 
     /// Adds the path of a recovery that held.
-    fn learn(&mut self, disk: &Disk, marks: &Arc<Marks>, questions: Vec<Question>) {
+    fn learn(&mut self, disk: &Disk, marks: &Said, questions: Vec<Question>) {
         if self.questions + questions.len() > QUESTIONS_MAX {
             return;
         }
         let path: Vec<(Question, u128)> =
             questions.into_iter().map(|q| (q.clone(), q.answer(disk))).collect();
-        let tree = self.tree(marks);
-        let added = match tree {
+        let added = match self.trees.get_mut(&marks.hash()) {
             Some(tree) => tree.add(path.into_iter()),
             None => {
                 let added = path.len();
-                *tree = Some(Node::path(path.into_iter()));
+                self.trees.insert(marks.hash(), Node::path(path.into_iter()));
                 Some(added)
             }
         };
@@ -297,7 +278,7 @@ mod tests {
     /// A recovery that asks differently after the same answers is run on every disk.
     #[test]
     fn a_recovery_that_is_no_function_of_what_it_reads_is_always_run() {
-        let (disk, marks) = (Disk::new(), Arc::new(Marks::default()));
+        let (disk, marks) = (Disk::new(), Said::default());
         let asks = |name: &str| vec![Question::Entry(Slot::new(Ino::ROOT, name))];
         for second in [asks("other"), [asks("one"), asks("other")].concat(), Vec::new()] {
             let mut known = Known::new(true);
@@ -316,7 +297,7 @@ mod tests {
         let mut check =
             |disk: &Disk, _: &Marks| (Err(Broken::new(Verdict::Lost, "x")), Some(Reads::of(disk)));
         for _ in 0..3 {
-            let (outcome, how) = known.outcome("x", &Disk::new(), &Arc::default(), &mut check);
+            let (outcome, how) = known.outcome("x", &Disk::new(), &Said::default(), &mut check);
             assert!(outcome.is_err());
             assert_eq!(how, How::Run);
         }

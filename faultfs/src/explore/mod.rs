@@ -348,12 +348,13 @@ fn sample(
     tokens: &[String],
     outcomes: &[Option<Outcome>],
 ) -> Result<Vec<String>> {
-    let held = tokens.iter().zip(outcomes).filter(|(_, outcome)| matches!(outcome, Some(Ok(()))));
-    let mut drawn: Vec<(u32, &String)> =
-        held.map(|(token, _)| (crc32fast::hash(token.as_bytes()), token)).collect();
-    drawn.sort();
+    let held = |index: &usize| matches!(outcomes[*index], Some(Ok(())));
+    let mut drawn: Vec<usize> = (0..tokens.len()).filter(held).collect();
+    drawn.sort_by_cached_key(|index| (crc32fast::hash(tokens[*index].as_bytes()), *index));
     drawn.truncate(drawn.len().div_ceil(100));
-    let sampled: Vec<String> = drawn.into_iter().map(|(_, token)| token.clone()).collect();
+    // As they are listed: built one after the other.
+    drawn.sort_unstable();
+    let sampled: Vec<String> = drawn.into_iter().map(|index| tokens[index].clone()).collect();
     let again = sampled.iter().zip(judge.afresh(model, &sampled, false)?);
     let differ = again.filter_map(|(token, second)| match second {
         Some(second @ Err(_)) => Some(disagreement(token, Verdict::Held, &second)),
@@ -377,12 +378,12 @@ fn disagreement(token: &str, first: Verdict, second: &Outcome) -> String {
 /// Where the token belongs to another trace, or to one that has changed since.
 pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
     let (model, state) = named(trace, token)?;
-    let (disk, marks) = Builder::new(&model).build(&state).ok_or_else(|| {
+    let built = Builder::new(&model).build(&state);
+    built.map(|(disk, marks)| (disk, Marks::clone(&marks))).ok_or_else(|| {
         Error::new(format!(
             "token {token} names no state of its trace; copy it whole from a report of this version"
         ))
-    })?;
-    Ok((disk, Arc::unwrap_or_clone(marks)))
+    })
 }
 
 /// What a crash did to make the state that `token` names: the crash point, then what was lost or torn.

@@ -52,7 +52,7 @@ struct Descent<'a, 'b, 'c> {
     judge: &'a mut dyn Judge,
     settings: &'a mut Settings<'b>,
     report: &'c mut Report,
-    seen: HashSet<(u128, Arc<Marks>)>,
+    seen: HashSet<(u128, u128)>,
     recorded: u64,
     checked: u64,
     faults: Tried,
@@ -87,7 +87,7 @@ pub(super) fn explore(
     let id = trace_id(trace);
     let mut builder = Builder::new(&model);
     let built = listing.distinct.iter().filter_map(|state| builder.build(state));
-    let seen = built.map(|(disk, marks)| (disk.digest(), marks)).collect();
+    let seen = built.map(|(disk, marks)| (disk.digest(), marks.hash())).collect();
     let mut descent = Descent {
         profile,
         judge,
@@ -256,7 +256,7 @@ impl Descent<'_, '_, '_> {
         let mut builder = Builder::new(&model);
         let new = |state: &State| {
             let (disk, marks) = builder.build(state).expect("it was listed");
-            self.seen.insert((disk.digest(), marks))
+            self.seen.insert((disk.digest(), marks.hash()))
         };
         let states: Vec<State> = listing.distinct.into_iter().filter(new).collect();
         let tokens = states.iter().map(|state| findings::token(&model, &id, state)).collect();

@@ -11,7 +11,6 @@
 //! one step below it fails; there may be another one that is smaller.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::Settings;
 use super::findings::{class, token};
@@ -20,7 +19,6 @@ use crate::Result;
 use crate::crash::{Builder, State};
 use crate::model::Model;
 use crate::report::Shrunk;
-use crate::trace::Marks;
 use crate::verdict::{Broken, Verdict};
 
 /// States that are checked for one failure, and for all of one run under one profile.
@@ -53,7 +51,7 @@ pub(super) struct Shrinker<'a, 'm> {
     builder: Builder<'m>,
     rerun: &'a mut Rerun<'a>,
     /// What is known of disks under their marks.
-    known: HashMap<(u128, Arc<Marks>), Outcome>,
+    known: HashMap<(u128, u128), Outcome>,
     reruns: u64,
 }
 
@@ -81,7 +79,7 @@ impl<'a, 'm> Shrinker<'a, 'm> {
         let mut builder = Builder::new(model);
         let checked = states.iter().zip(outcomes).filter_map(|(state, outcome)| {
             let (disk, marks) = builder.build(state)?;
-            Some(((disk.digest(), marks), outcome.clone()?))
+            Some(((disk.digest(), marks.hash()), outcome.clone()?))
         });
         let known = checked.collect();
         Shrinker { builder, rerun, known, reruns: 0 }
@@ -179,7 +177,7 @@ impl Descent<'_, '_, '_> {
         for state in states {
             // What the model does not allow is no state.
             let Some((disk, marks)) = self.shrinker.builder.build(&state) else { continue };
-            let key = (disk.digest(), marks);
+            let key = (disk.digest(), marks.hash());
             match self.shrinker.known.get(&key).cloned() {
                 Some(outcome) => first = self.like_the_present(&state, outcome)?,
                 None => {
@@ -207,7 +205,7 @@ impl Descent<'_, '_, '_> {
     fn rerun(
         &mut self,
         states: &[State],
-        keys: Vec<(u128, Arc<Marks>)>,
+        keys: Vec<(u128, u128)>,
     ) -> Result<Option<Failing>, Stop> {
         if states.is_empty() {
             return Ok(None);

@@ -2,12 +2,11 @@
 //! may or may not be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::{Kept, Model, Part};
 use crate::disk::Disk;
 use crate::op::{Ino, Op, PAGE, SyncKind};
-use crate::trace::{Mark, Marks, Stamp};
+use crate::trace::{Mark, Said, Stamp};
 
 /// A crash point of a run under a model.
 #[derive(Clone, Debug)]
@@ -21,7 +20,7 @@ pub(crate) struct Moment {
     /// The disk if nothing is lost, of what is under way either.
     pub(crate) kept: Disk,
     /// What the workload had said.
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) marks: Said,
     /// Ops under way, or the newest op where none is: whose pages may be torn.
     pub(crate) latest: Vec<usize>,
     /// False where the previous moment allowed the same disks under the same marks.
@@ -60,7 +59,7 @@ impl<'a> Moments<'a> {
             window: Vec::new(),
             durable: model.micros.blank.clone(),
             kept: model.micros.blank.clone(),
-            marks: Arc::default(),
+            marks: Said::default(),
             latest: Vec::new(),
             is_new: true,
             cleaned: BTreeSet::new(),
@@ -77,7 +76,7 @@ impl<'a> Moments<'a> {
             What::Start(index) => self.start(index),
             What::End(index) => self.end(index),
             What::Mark(mark) => {
-                Arc::make_mut(&mut self.now.marks).add(mark);
+                self.now.marks.add(mark);
                 true
             }
         };

@@ -64,12 +64,11 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug, F: Fn(u64) -> Vec<Cha
             if !marks.failed.contains(&id) && contents.contains(recovered) {
                 kept = Some(count);
             }
-            let before = contents.clone();
+            let failed = marks.failed.contains(&id);
+            let without = if failed { contents.clone() } else { Vec::new() };
             contents.iter_mut().for_each(|content| self.apply(content, id));
-            match marks.failed.contains(&id) {
-                true => contents.extend(before),
-                false => count += 1,
-            }
+            contents.extend(without);
+            count += usize::from(!failed);
         }
         if contents.contains(recovered) {
             kept = Some(count);
