@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use faultfs::fs::File;
+use faultfs::fs::{File, OpenOptions};
 use faultfs::model::Kept;
 use faultfs::verdict::Broken;
 use faultfs::{FaultFs, Profile};
@@ -109,6 +109,14 @@ pub fn read(fs: &FaultFs, name: &str) -> Vec<u8> {
     fs.read(name).unwrap_or_default()
 }
 
+/// A file that is there, to be written to.
+pub fn existing(fs: &FaultFs, name: &str) -> io::Result<Option<File>> {
+    match fs.open_with(name, OpenOptions::new().write(true)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
 /// The size of a page.
 pub const PAGE: usize = 4096;
 
@@ -122,6 +130,19 @@ pub fn put_page(file: &File, index: u64, content: &[u8]) -> io::Result<()> {
 /// A page of a file's content, if it is there whole.
 pub fn page(content: &[u8], index: usize) -> Option<&[u8]> {
     content.get(index * PAGE..(index + 1) * PAGE)
+}
+
+/// A header of one page: the same number at both ends of it.
+pub fn header(id: u64) -> Vec<u8> {
+    let mut header = vec![0; PAGE];
+    header[..8].copy_from_slice(&id.to_le_bytes());
+    header[PAGE - 8..].copy_from_slice(&id.to_le_bytes());
+    header
+}
+
+/// The numbers at the ends of a header; they are equal where it is whole.
+pub fn header_ends(header: &[u8]) -> [u64; 2] {
+    [&header[..4], &header[PAGE - 8..PAGE - 4]].map(|bytes| number(bytes).into())
 }
 
 /// Appends three records of a size to a log and promises each, without a mistake.

@@ -1,9 +1,9 @@
 //! The kill matrix: bugs that storage engines had, each planted in an engine of some tens of lines beside its
 //! fixed twin, and the ways of exploring crashes that find them or do not.
 //!
-//! The patterns and their numbers are those of a corpus of reported bugs; here are those that a power cut
-//! shows. What needs a fault (a failed sync, a full disk, a flipped bit) is not, nor what needs a crash in
-//! the middle of recovery; of these the one whose first crash can be part of the workload is.
+//! The patterns and their numbers are those of a corpus of reported bugs, here those that a power cut shows, or
+//! two of them; B32 and B34, which take two losses at once, are what known designs guard against. What needs
+//! a fault (a failed sync, a full disk, a flipped bit) is swept: `faultfs/tests/sweep.rs`.
 //!
 //! `cargo run --release -p faultfs-matrix` prints the table, `tests/verdicts.rs` holds it to what is
 //! expected.
@@ -32,4 +32,11 @@ pub struct Pattern {
     pub check: fn(&FaultFs, Twin, &Marks) -> Done,
     /// The profiles under which the planted bug breaks a promise, by the switch that lets it.
     pub dies: fn(&Profile) -> bool,
+}
+
+impl Pattern {
+    /// How deep crashes during recovery are looked at.
+    pub(crate) fn recovery_crashes(&self) -> u32 {
+        u32::from(patterns::SECOND_CRASH.contains(&self.id))
+    }
 }

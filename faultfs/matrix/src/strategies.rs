@@ -88,12 +88,13 @@ pub fn one_omission(pattern: &Pattern) -> Option<Kill> {
     })
 }
 
-/// This package under `posix`.
+/// This package under `posix`; with crashes during recovery where that is what the pattern is about.
 pub fn ours(pattern: &Pattern) -> Option<Kill> {
     let since = Instant::now();
     let (mut states, mut kill) = (0, None);
     let reports = explore(|fs| (pattern.run)(fs, Twin::Planted))
         .named(pattern.id)
+        .recovery_crashes(pattern.recovery_crashes())
         .in_process()
         .reports(|fs, marks| {
             states += 1;
@@ -111,6 +112,7 @@ pub fn ours(pattern: &Pattern) -> Option<Kill> {
 pub fn reports(pattern: &Pattern, twin: Twin, profiles: &[Profile]) -> Vec<Report> {
     explore(|fs| (pattern.run)(fs, twin))
         .named(pattern.id)
+        .recovery_crashes(pattern.recovery_crashes())
         .in_process()
         .profiles(profiles.iter().copied())
         .reports(|fs, marks| (pattern.check)(fs, twin, marks))

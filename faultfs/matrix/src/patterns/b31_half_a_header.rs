@@ -5,7 +5,7 @@ use faultfs::oracle::Replaced;
 use faultfs::trace::Marks;
 
 use crate::Pattern;
-use crate::kit::{Done, PAGE, Twin, durable, number, page, promise, put_page, read};
+use crate::kit::{Done, PAGE, Twin, durable, header, header_ends, page, promise, put_page, read};
 
 pub(crate) const PATTERN: Pattern =
     Pattern { id: "B31", name: "half a header", run, check, dies: |profile| profile.torn_pages };
@@ -23,20 +23,9 @@ fn run(fs: &FaultFs, twin: Twin) -> Done {
     Ok(())
 }
 
-/// The same number at both ends of a page.
-fn header(id: u64) -> Vec<u8> {
-    let mut header = vec![0; PAGE];
-    header[..8].copy_from_slice(&id.to_le_bytes());
-    header[PAGE - 8..].copy_from_slice(&id.to_le_bytes());
-    header
-}
-
 fn check(fs: &FaultFs, twin: Twin, marks: &Marks) -> Done {
     let file = read(fs, "db");
-    let fields = |index| {
-        let header = page(&file, index)?;
-        Some([number(&header[..4]), number(&header[PAGE - 8..PAGE - 4])].map(u64::from))
-    };
+    let fields = |index| page(&file, index).map(header_ends);
     let whole = |fields: &[u64; 2]| fields[0] == fields[1];
     let found = match twin {
         Twin::Planted => fields(0),

@@ -11,6 +11,7 @@ mod b11_no_checksum;
 mod b13_zeros_are_a_record;
 mod b14_length_without_limit;
 mod b16_behind_a_torn_tail;
+mod b17_added_twice;
 mod b18_old_segment_unsynced;
 mod b19_hole_in_the_log;
 mod b21_half_a_batch;
@@ -21,13 +22,15 @@ mod b27_old_frames;
 mod b28_checkpoint_marked_first;
 mod b29_manifest_before_table;
 mod b31_half_a_header;
+mod b32_both_copies_at_once;
 mod b33_page_in_place;
+mod b34_commit_beside_both_copies;
 mod b35_zeros_are_a_page;
 
 use crate::Pattern;
 
 /// Every pattern, by its number.
-pub const ALL: [Pattern; 23] = [
+pub const ALL: [Pattern; 26] = [
     b01_rename_before_sync::PATTERN,
     b02_no_directory_sync::PATTERN,
     b03_table_without_entry::PATTERN,
@@ -39,6 +42,7 @@ pub const ALL: [Pattern; 23] = [
     b13_zeros_are_a_record::PATTERN,
     b14_length_without_limit::PATTERN,
     b16_behind_a_torn_tail::PATTERN,
+    b17_added_twice::PATTERN,
     b18_old_segment_unsynced::PATTERN,
     b19_hole_in_the_log::PATTERN,
     b21_half_a_batch::PATTERN,
@@ -49,6 +53,11 @@ pub const ALL: [Pattern; 23] = [
     b28_checkpoint_marked_first::PATTERN,
     b29_manifest_before_table::PATTERN,
     b31_half_a_header::PATTERN,
+    b32_both_copies_at_once::PATTERN,
     b33_page_in_place::PATTERN,
+    b34_commit_beside_both_copies::PATTERN,
     b35_zeros_are_a_page::PATTERN,
 ];
+
+/// Those that a second crash shows, during the recovery from the first or after it.
+pub(crate) const SECOND_CRASH: [&str; 2] = ["B16", "B17"];
