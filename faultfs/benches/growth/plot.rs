@@ -144,10 +144,9 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 impl Panel {
     fn draw(&self, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
         let points = self.lines.iter().flat_map(|(_, points)| points);
-        let (x, y) = (
-            self.range(points.clone().map(|p| p.0), self.factors.0),
-            self.range(points.map(|p| p.1), self.factors.1),
-        );
+        let x = Panel::range(points.clone().map(|point| point.0), self.factors.0, 1.1);
+        // The names of the lines stand above them.
+        let y = Panel::range(points.map(|point| point.1), self.factors.1, 1.6);
         match self.factors {
             (true, true) => self.on(area, x.log_scale(), y.log_scale()),
             (true, false) => self.on(area, x.log_scale(), y),
@@ -155,11 +154,16 @@ impl Panel {
         }
     }
 
-    fn range(&self, values: impl Iterator<Item = f64> + Clone, factors: bool) -> Range<f64> {
+    /// From the least value, or 0, to the greatest, and `headroom` times as far.
+    fn range(
+        values: impl Iterator<Item = f64> + Clone,
+        factors: bool,
+        headroom: f64,
+    ) -> Range<f64> {
         let max = values.clone().fold(0.0, f64::max);
         match factors {
-            true => values.fold(max, f64::min) / 1.3..max * 1.3,
-            false => 0.0..max * 1.1,
+            true => values.fold(max, f64::min) / 1.3..max * headroom.powi(2),
+            false => 0.0..max * headroom,
         }
     }
 
@@ -184,10 +188,13 @@ impl Panel {
             .axis_style(GREY)
             .bold_line_style(GREY.mix(0.3))
             .light_line_style(TRANSPARENT)
+            .x_labels(5)
+            .y_labels(6)
             .x_label_formatter(&|value| number(*value))
             .y_label_formatter(&|value| number(*value))
             .draw()?;
-        for ((name, points), colour) in self.lines.iter().zip(COLOURS) {
+        let lines = self.lines.iter().zip(COLOURS);
+        for ((name, points), colour) in lines.filter(|((_, points), _)| !points.is_empty()) {
             chart
                 .draw_series(
                     LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3),
