@@ -13,6 +13,7 @@ use faultfs::sweep;
 use faultfs::sweep::{Group, Token};
 use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
+use faultfs::worker;
 
 /// A record in a file, whose sync is looked at, or is not.
 fn save(fs: &FaultFs, looks: bool) -> Result<(), Broken> {
@@ -154,6 +155,22 @@ fn a_call_that_does_not_come_again_is_not_measured() {
     if let Some(report) = report {
         assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
         assert!(report.not_measured[0].contains("never came to this call in 3 runs"), "{report}");
+    }
+}
+
+#[test]
+fn calls_that_were_not_observed_are_not_measured() {
+    let run = sweep(|fs| {
+        fs.write("file", "long")?;
+        if worker::current().is_some() {
+            fs.write("more", "long")?;
+        }
+        Ok(())
+    });
+    let report = run.faults([Group::Short]).reports(|_, _| Ok(())).unwrap().pop();
+    if let Some(report) = report {
+        assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
+        assert!(report.not_measured[0].contains("and more in another run"), "{report}");
     }
 }
 
