@@ -5,6 +5,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use faultfs::errno::{EIO, ENOSPC};
@@ -36,8 +37,8 @@ mod redb_storage {
     #[test]
     fn a_failed_write_is_not_acknowledged_and_the_rows_before_it_stay() {
         let injector = Injector::default();
-        let memory = Arc::new(redb::backends::InMemoryBackend::new());
-        let file = || FaultFile::armed(RedbBackend(Shared(memory.clone())), &injector, "db");
+        let memory = Shared::default();
+        let file = || FaultFile::armed(RedbBackend(memory.clone()), &injector, "db");
         let db = Database::builder().create_with_backend(file()).unwrap();
         commit(&db, 1).unwrap();
         injector.arm(on::write().path("db").take(1).fail(ENOSPC));
@@ -49,25 +50,42 @@ mod redb_storage {
         assert_eq!(rows(&db), [1]);
     }
 
-    /// redb closes a backend for good; this one outlives its databases.
-    #[derive(Clone, Debug)]
-    struct Shared(Arc<redb::backends::InMemoryBackend>);
+    #[test]
+    fn a_commit_syncs_the_backend_and_fails_where_that_fails() {
+        let (injector, memory) = (Injector::default(), Shared::default());
+        let file = FaultFile::armed(RedbBackend(memory.clone()), &injector, "db");
+        let db = Database::builder().create_with_backend(file).unwrap();
+        let before = memory.syncs.load(Relaxed);
+        commit(&db, 1).unwrap();
+        assert!(memory.syncs.load(Relaxed) > before);
+        injector.arm(on::sync().path("db").take(1).fail(EIO));
+        commit(&db, 2).unwrap_err();
+        injector.finish().unwrap();
+    }
+
+    /// redb closes a backend for good; this one outlives its databases, and counts what it is asked to sync.
+    #[derive(Clone, Debug, Default)]
+    struct Shared {
+        memory: Arc<redb::backends::InMemoryBackend>,
+        syncs: Arc<AtomicU64>,
+    }
 
     impl StorageBackend for Shared {
         fn len(&self) -> io::Result<u64> {
-            self.0.len()
+            self.memory.len()
         }
         fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.0.read(offset, out)
+            self.memory.read(offset, out)
         }
         fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
+            self.memory.set_len(len)
         }
         fn sync_data(&self) -> io::Result<()> {
-            self.0.sync_data()
+            self.syncs.fetch_add(1, Relaxed);
+            self.memory.sync_data()
         }
         fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.0.write(offset, data)
+            self.memory.write(offset, data)
         }
     }
 
