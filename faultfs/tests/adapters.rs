@@ -226,8 +226,9 @@ mod asynchronous {
 
 mod raft {
     use super::*;
-    use raft_engine::env::DefaultFileSystem;
+    use raft_engine::env::{DefaultFileSystem, FileSystem, Handle};
     use raft_engine::{Config, Engine, LogBatch};
+    use std::io::{Read, Write};
 
     type Faulty = FaultFileSystem<DefaultFileSystem>;
 
@@ -270,6 +271,35 @@ mod raft {
         drop(open(folder.path(), &Injector::default()).unwrap());
         let injector = Injector::new(on::open().path("*.raftlog").take(1).fail(EIO));
         assert!(open(folder.path(), &injector).is_err());
+        injector.finish().unwrap();
+    }
+
+    #[test]
+    fn each_call_fails_once_and_then_does_its_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let injector = Injector::new([
+            on::sync().take(1).fail(EIO),
+            on::read().take(1).fail(EIO),
+            on::set_len().take(1).fail(ENOSPC),
+            on::remove().take(1).fail(EIO),
+        ]);
+        let files = FaultFileSystem::new(DefaultFileSystem, &injector);
+        let handle = Arc::new(files.create(&path).unwrap());
+        files.new_writer(handle.clone()).unwrap().write_all(b"record").unwrap();
+        handle.sync().unwrap_err();
+        handle.sync().unwrap();
+        let (mut reader, mut read) = (files.new_reader(handle.clone()).unwrap(), [0; 6]);
+        reader.read_exact(&mut read).unwrap_err();
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, *b"record");
+        handle.truncate(3).unwrap_err();
+        handle.truncate(3).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"rec");
+        files.delete(&path).unwrap_err();
+        assert!(path.exists());
+        files.delete(&path).unwrap();
+        assert!(!path.exists());
         injector.finish().unwrap();
     }
 }
