@@ -24,12 +24,14 @@ pub const MEMORY_LIMIT: u64 = 1 << 30;
 
 /// How long a worker may take until it is ready for jobs.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How many jobs a worker has at once, at most, and how many of their bytes: less than the kernel
-/// buffers, so that neither side waits for the other to read.
-const JOBS_MAX: usize = 16;
+/// How many jobs a worker has at once, at most, and how many of their bytes: less than the kernel buffers,
+/// so that nobody waits for a worker to read.
+const JOBS_MAX: usize = 256;
 const JOBS_BYTES_MAX: usize = 32 << 10;
-/// Jobs that take less than this are handed out several at a time, so that no round trip is waited for.
+/// Jobs that take less than this are handed out several at a time, so that no round trip is waited for, and
+/// as many as take no longer than the second, so that no worker has much to do when others have nothing.
 const QUICK: Duration = Duration::from_millis(2);
+const GIVEN_MAX: Duration = Duration::from_millis(20);
 /// How often an interrupt is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -131,7 +133,7 @@ impl Pool {
 
 /// Passes replies on in the order of their jobs.
 fn deliver(
-    receiver: &Receiver<Result<(usize, Reply)>>,
+    receiver: &Receiver<Result<Replies>>,
     each: &mut dyn FnMut(usize, Reply) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
     let mut early = BTreeMap::new();
@@ -143,10 +145,7 @@ fn deliver(
         match receiver.recv_timeout(TICK) {
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return Ok(ControlFlow::Continue(())),
-            Ok(reply) => {
-                let (index, reply) = reply?;
-                early.insert(index, reply);
-            }
+            Ok(replies) => early.extend(replies?),
         }
         while let Some(reply) = early.remove(&next) {
             if each(next, reply).is_break() {
@@ -158,6 +157,7 @@ fn deliver(
 }
 
 type Job = (usize, Vec<u8>);
+type Replies = Vec<(usize, Reply)>;
 
 /// What the threads of a run share.
 struct Queue<J>(Mutex<Shared<J>>);
@@ -240,17 +240,17 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
         Driver { pool, slot, queue, process: None, given: VecDeque::new(), depth: 1 }
     }
 
-    fn drive(mut self, replies: &Sender<Result<(usize, Reply)>>) {
-        while let Some(reply) = self.step().transpose() {
-            let failed = reply.is_err();
-            if replies.send(reply).is_err() || failed {
+    fn drive(mut self, replies: &Sender<Result<Replies>>) {
+        while let Some(more) = self.step().transpose() {
+            let failed = more.is_err();
+            if replies.send(more).is_err() || failed {
                 return;
             }
         }
     }
 
-    /// One more reply; `None` when there are no more jobs, or the run was stopped.
-    fn step(&mut self) -> Result<Option<(usize, Reply)>> {
+    /// More replies, at least one; `None` when there are no more jobs, or the run was stopped.
+    fn step(&mut self) -> Result<Option<Replies>> {
         let jobs = self.take_jobs();
         if self.given.is_empty() || !self.is_started()? {
             return Ok(None);
@@ -261,32 +261,36 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
             process.send(&jobs, limit);
         }
         let asked = Instant::now();
-        let reply = match process.hear(limit) {
-            Heard::Said(Said::Done(reply)) => reply,
+        let replies: Vec<Reply> = match process.hear(limit) {
+            Heard::Said(said) => said.into_iter().map_while(Said::reply).collect(),
             Heard::Silence => {
-                Err(Broken::new(Verdict::Hung, format!("no answer within {limit:?}"))
-                    .with_output(process.output()))
+                let hung = Broken::new(Verdict::Hung, format!("no answer within {limit:?}"));
+                vec![Err(hung.with_output(process.output()))]
             }
-            Heard::Said(Said::Ready) | Heard::End => Err(self.bury()),
+            Heard::End => Vec::new(),
         };
+        let replies = if replies.is_empty() { vec![Err(self.bury())] } else { replies };
         if self.queue.is_stopped() {
             return Ok(None);
         }
-        self.settle(&reply, asked.elapsed());
-        let (index, _) = self.given.pop_front().expect("a reply belongs to a job");
+        self.settle(&replies, asked.elapsed());
+        let indices = self.given.drain(..replies.len().min(self.given.len())).map(|(i, _)| i);
+        let replies = indices.zip(replies).collect();
         if self.process.is_none() {
             self.queue.put_back(self.given.drain(..));
         }
-        Ok(Some((index, reply)))
+        Ok(Some(replies))
     }
 
-    /// Fills up what the worker has to do, framed, once it has half or less of what it may have.
+    /// Fills up what the worker has to do, framed, once it has half or less of what it may have. It calls
+    /// when that is so again, and after the last.
     fn take_jobs(&mut self) -> Vec<u8> {
         let mut framed = Vec::new();
         if self.given.len() > self.depth / 2 {
             return framed;
         }
         let mut bytes: usize = self.given.iter().map(|(_, job)| job.len()).sum();
+        let mut places = Vec::new();
         while self.given.len() < self.depth && (bytes < JOBS_BYTES_MAX || self.given.is_empty()) {
             let Some((index, job)) = self.queue.next() else { break };
             if !self.given.is_empty() && bytes + job.len() > JOBS_BYTES_MAX {
@@ -294,8 +298,12 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
                 break;
             }
             bytes += job.len();
-            wire::frame(&mut framed, &[&job]);
+            places.push(wire::frame_job(&mut framed, &job));
             self.given.push_back((index, job));
+        }
+        let half = places.len().saturating_sub(self.depth / 2 + 1);
+        for place in places.get(half).into_iter().chain(places.last()) {
+            wire::call_after(&mut framed, *place);
         }
         framed
     }
@@ -315,7 +323,7 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
             return Ok(false);
         }
         let why = match process.hear(START_LIMIT.max(self.pool.time_limit)) {
-            Heard::Said(Said::Ready) => {
+            Heard::Said(said) if said == [Said::Ready] => {
                 self.process = Some(process);
                 return Ok(true);
             }
@@ -336,19 +344,23 @@ impl<'a, J: Iterator<Item = Vec<u8>>> Driver<'a, J> {
         )))
     }
 
-    /// After a reply: what becomes of the worker, and how much it is given from now on.
-    fn settle(&mut self, reply: &Reply, took: Duration) {
-        let spent = match reply {
-            Err(broken) => matches!(broken.verdict(), Verdict::Panicked | Verdict::Hung),
-            Ok(_) => false,
+    /// After replies: what becomes of the worker, and how much it is given from now on.
+    fn settle(&mut self, replies: &[Reply], took: Duration) {
+        let spent = match replies.last() {
+            Some(Err(broken)) => matches!(broken.verdict(), Verdict::Panicked | Verdict::Hung),
+            _ => false,
         };
         if (spent || self.pool.fresh)
             && let Some(process) = self.process.take()
         {
             self.retire(process);
         }
-        self.depth = match took < QUICK && !self.pool.fresh {
-            true => (self.depth * 2).min(JOBS_MAX),
+        let each = took / replies.len() as u32;
+        self.depth = match each < QUICK && !self.pool.fresh {
+            true => {
+                let in_time = GIVEN_MAX.as_nanos() / each.as_nanos().max(1);
+                (self.depth * 2).min(JOBS_MAX).min(in_time as usize)
+            }
             false => 1,
         };
     }

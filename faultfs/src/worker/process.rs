@@ -1,13 +1,18 @@
 //! One worker process, as its pool sees it.
 
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::Launch;
@@ -17,23 +22,23 @@ use crate::verdict::{Broken, Verdict};
 
 /// How long a process may take to end after it has closed its connection.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How often is looked for what a worker says without a call.
+const TICK: Duration = Duration::from_millis(20);
 
 /// A running worker. Dropped, it is killed, with all of its process group, and reaped.
 pub(super) struct Process {
     child: Child,
     stream: UnixStream,
     stderr: Option<ChildStderr>,
-    incoming: Vec<u8>,
-    /// Bytes at the front of `incoming` that are done with.
-    done: usize,
+    outbox: Outbox,
     output: Output,
     oom_kills: u64,
 }
 
 /// What came of listening to a worker.
 pub(super) enum Heard {
-    /// It said something.
-    Said(Said),
+    /// It is ready, or done with its next jobs: at least one thing.
+    Said(Vec<Said>),
     /// It said nothing before the deadline.
     Silence,
     /// It is gone, or talks nonsense.
@@ -43,7 +48,8 @@ pub(super) enum Heard {
 impl Process {
     /// Starts a worker and tells it who it is.
     pub(super) fn start(launch: &Launch, hello: &Hello) -> io::Result<Process> {
-        let (mut stream, theirs) = UnixStream::pair()?;
+        let (stream, theirs) = UnixStream::pair()?;
+        let outbox = Outbox::new()?;
         let mut child = launch
             .command()
             .env(wire::VARIABLE, std::process::id().to_string())
@@ -56,10 +62,9 @@ impl Process {
         let mut frame = Vec::new();
         wire::frame(&mut frame, &[&wire::encode(hello)]);
         // Where it is gone already, that is heard when it is listened to.
-        let _ = stream.write_all(&frame);
-        let (incoming, output) = (Vec::new(), Output::default());
-        let process =
-            Process { child, stream, stderr, incoming, done: 0, output, oom_kills: oom_kills() };
+        let _ = send_with(&stream, &frame, &outbox.file);
+        let output = Output::default();
+        let process = Process { child, stream, stderr, outbox, output, oom_kills: oom_kills() };
         if let Some(stderr) = &process.stderr {
             rustix::io::ioctl_fionbio(stderr, true)?;
         }
@@ -77,33 +82,25 @@ impl Process {
         let _ = self.stream.write_all(jobs);
     }
 
-    /// What the worker says next.
+    /// What the worker says next; `limit` is for the first of it. Where nobody has asked it to call, that
+    /// is looked for now and then.
     pub(super) fn hear(&mut self, limit: Duration) -> Heard {
         let deadline = Instant::now() + limit;
         loop {
-            match wire::split(&self.incoming[self.done..]).and_then(parse) {
-                Err(_) => return Heard::End,
-                Ok(Some((said, len))) => {
-                    self.done += len;
-                    return Heard::Said(said);
-                }
-                Ok(None) => {}
-            }
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.wait(left) {
-                // Even past the deadline, as after a pause of the whole machine, what is there is heard.
-                Ok(Ready { stream: false, stderr: false }) if left.is_zero() => {
-                    return Heard::Silence;
-                }
-                Ok(ready) => {
-                    if ready.stderr {
-                        self.drain_output();
-                    }
-                    if ready.stream && !self.receive() {
-                        return Heard::End;
-                    }
-                }
+            let Ok(ready) = self.wait(left.min(TICK)) else { return Heard::End };
+            if ready.stderr {
+                self.drain_output();
+            }
+            let ended = ready.stream && !self.drain_calls();
+            // Even past the deadline, as after a pause of the whole machine, what is there is heard, and
+            // after the end what was said before it.
+            match self.outbox.take() {
                 Err(_) => return Heard::End,
+                Ok(said) if !said.is_empty() => return Heard::Said(said),
+                Ok(_) if ended => return Heard::End,
+                Ok(_) if left.is_zero() => return Heard::Silence,
+                Ok(_) => {}
             }
         }
     }
@@ -142,17 +139,10 @@ impl Process {
         Ok(Ready { stream: ready(0), stderr: ready(1) })
     }
 
-    /// Takes what is there from the connection; false at its end.
-    fn receive(&mut self) -> bool {
-        self.incoming.drain(..self.done);
-        self.done = 0;
-        let mut chunk = [0; 16 << 10];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.incoming.extend_from_slice(&chunk[..count]);
-                true
-            }
+    /// Takes the calls that are there; false at the end of the connection.
+    fn drain_calls(&mut self) -> bool {
+        match self.stream.read(&mut [0; 64]) {
+            Ok(count) => count > 0,
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
         }
     }
@@ -206,8 +196,59 @@ struct Ready {
     stderr: bool,
 }
 
-fn parse(message: Option<(&[u8], usize)>) -> io::Result<Option<(Said, usize)>> {
-    message.map(|(message, len)| Said::parse(message).map(|said| (said, len))).transpose()
+/// The file to which a worker writes what it says.
+struct Outbox {
+    file: File,
+    /// Bytes that were taken from it, and up to where their memory was given back.
+    taken: u64,
+    freed: u64,
+    /// The beginning of a message whose rest is not there yet.
+    rest: Vec<u8>,
+}
+
+/// Memory of an outbox is given back in pieces of this size.
+const FREED_BYTES: u64 = 1 << 20;
+
+impl Outbox {
+    fn new() -> io::Result<Outbox> {
+        let file = memfd_create(c"faultfs outbox", MemfdFlags::CLOEXEC)?.into();
+        Ok(Outbox { file, taken: 0, freed: 0, rest: Vec::new() })
+    }
+
+    /// The whole messages that have come since.
+    fn take(&mut self) -> io::Result<Vec<Said>> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            let count = self.file.read_at(&mut chunk, self.taken)?;
+            self.rest.extend_from_slice(&chunk[..count]);
+            self.taken += count as u64;
+            if count < chunk.len() {
+                break;
+            }
+        }
+        if self.taken - self.freed >= FREED_BYTES {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(&self.file, hole, self.freed, self.taken - self.freed)?;
+            self.freed = self.taken;
+        }
+        let (mut said, mut done) = (Vec::new(), 0);
+        while let Some((message, len)) = wire::split(&self.rest[done..])? {
+            said.push(Said::parse(message)?);
+            done += len;
+        }
+        self.rest.drain(..done);
+        Ok(said)
+    }
+}
+
+/// Sends bytes, and with the first of them a descriptor.
+fn send_with(mut stream: &UnixStream, bytes: &[u8], file: &File) -> io::Result<()> {
+    let descriptors = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    stream.write_all(&bytes[sent..])
 }
 
 /// What a process died of: see the table in the module's documentation.

@@ -1,12 +1,15 @@
 //! The worker's side.
 
 use std::cell::Cell;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Resource, Rlimit, Signal, getppid, setrlimit};
 
 use super::wire::{self, Hello, Said};
@@ -42,13 +45,13 @@ pub fn current() -> Option<&'static Role> {
 /// In a process that is not a worker ([`current`] is `None`), and when called twice.
 #[track_caller]
 pub fn serve(mut check: impl FnMut(&[u8]) -> Reply) -> ! {
-    let stream = lock(&STREAM).take().expect("serve: ask worker::current() first, and serve once");
+    let mut pool = lock(&POOL).take().expect("serve: ask worker::current() first, and serve once");
     panic::set_hook(Box::new(note_panic));
     if let Some(bytes) = *lock(&MEMORY_LIMIT) {
         limit_memory(bytes);
     }
     SERVING.set(true);
-    match answer_all(&stream, &mut check) {
+    match pool.answer_all(&mut check) {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("faultfs: a worker lost its pool: {error}");
@@ -57,7 +60,7 @@ pub fn serve(mut check: impl FnMut(&[u8]) -> Reply) -> ! {
     }
 }
 
-static STREAM: Mutex<Option<UnixStream>> = Mutex::new(None);
+static POOL: Mutex<Option<Connection>> = Mutex::new(None);
 static MEMORY_LIMIT: Mutex<Option<u64>> = Mutex::new(None);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -80,24 +83,33 @@ fn join() -> io::Result<Option<Hello>> {
     let stdin = io::stdin();
     let stream = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
-    let hello = match read_message(&stream)? {
-        Some(message) => wire::decode(&message)?,
-        None => return Err(io::Error::other("its pool has nothing for it to do")),
+    let Some((message, outbox)) = first_message(&stream)? else {
+        return Err(io::Error::other("its pool has nothing for it to do"));
     };
-    *lock(&STREAM) = Some(stream);
+    let hello = wire::decode(&message)?;
+    *lock(&POOL) = Some(Connection { stream, outbox: outbox.into() });
     Ok(Some(hello))
 }
 
-/// One message, reading no further; `None` at the end of the stream.
-fn read_message(mut stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
+/// The first message and the outbox that comes with it, reading no further; `None` at the end of the
+/// stream.
+fn first_message(mut stream: &UnixStream) -> io::Result<Option<(Vec<u8>, OwnedFd)>> {
     let mut len = [0; 4];
-    match stream.read_exact(&mut len) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let found = recvmsg(stream, &mut [IoSliceMut::new(&mut len)], &mut ancillary, flags)?;
+    if found.bytes < len.len() {
+        return Ok(None);
     }
+    let outbox = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let outbox = outbox.ok_or_else(|| io::Error::other("its pool has sent no outbox"))?;
     let mut message = vec![0; u32::from_le_bytes(len) as usize];
     stream.read_exact(&mut message)?;
-    Ok(Some(message))
+    Ok(Some((message, outbox)))
 }
 
 /// Private memory from now on: what there is, and `bytes` more.
@@ -112,32 +124,54 @@ fn limit_memory(bytes: u64) {
     }
 }
 
-fn answer_all(mut stream: &UnixStream, check: &mut dyn FnMut(&[u8]) -> Reply) -> io::Result<()> {
-    let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
-    let mut chunk = vec![0; 64 << 10];
-    Said::Ready.frame(&mut outgoing);
-    stream.write_all(&outgoing)?;
-    loop {
-        let mut done = 0;
-        while let Some((job, len)) = wire::split(&incoming[done..])? {
-            let reply = answer(job, check);
-            let panicked = matches!(&reply, Err(broken) if broken.verdict() == Verdict::Panicked);
-            outgoing.clear();
-            Said::Done(reply).frame(&mut outgoing);
-            stream.write_all(&outgoing)?;
-            if panicked {
-                // At once: exit handlers of a library in an unknown state could do anything.
-                rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)?;
+/// The ways to and from the pool.
+struct Connection {
+    stream: UnixStream,
+    outbox: File,
+}
+
+impl Connection {
+    fn answer_all(&mut self, check: &mut dyn FnMut(&[u8]) -> Reply) -> io::Result<()> {
+        let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
+        let mut chunk = vec![0; 64 << 10];
+        self.say(&Said::Ready, &mut outgoing)?;
+        self.call()?;
+        loop {
+            let mut done = 0;
+            while let Some((message, len)) = wire::split(&incoming[done..])? {
+                let (job, calls) = wire::parse_job(message)?;
+                let reply = answer(job, check);
+                let panicked =
+                    matches!(&reply, Err(broken) if broken.verdict() == Verdict::Panicked);
+                self.say(&Said::Done(reply), &mut outgoing)?;
+                if panicked {
+                    // At once: exit handlers of a library in an unknown state could do anything.
+                    rustix::process::kill_process(rustix::process::getpid(), Signal::KILL)?;
+                }
+                if calls {
+                    self.call()?;
+                }
+                done += len;
             }
-            done += len;
+            incoming.drain(..done);
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(count) => incoming.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        incoming.drain(..done);
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(count) => incoming.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    }
+
+    /// Puts a message into the outbox, in one piece.
+    fn say(&mut self, said: &Said, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        said.frame(buffer);
+        self.outbox.write_all(buffer)
+    }
+
+    fn call(&mut self) -> io::Result<()> {
+        self.stream.write_all(&[0])
     }
 }
 

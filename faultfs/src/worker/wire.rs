@@ -1,4 +1,9 @@
 //! Messages between a pool and its workers: a length in four little-endian bytes, then the message.
+//!
+//! Jobs go through a socket. Answers go to a file in memory, the outbox, of which the pool takes what is
+//! there when it comes by: nobody is woken for a single answer, and what a worker said before it died
+//! stays said. The worker calls the pool, by a byte through the socket, only after the jobs for which the
+//! pool has asked for that.
 
 use std::io;
 
@@ -20,6 +25,29 @@ pub(super) struct Hello {
     pub(super) role: Role,
     /// Bytes of private memory that the worker may use on top of what it has when it begins to serve.
     pub(super) memory_limit: Option<u64>,
+}
+
+/// The byte before a job: whether the worker calls the pool when it has answered it.
+const QUIETLY: u8 = 0;
+const CALL: u8 = 1;
+
+/// Appends a job to `out`; the place of the byte before it, for [`call_after`].
+pub(super) fn frame_job(out: &mut Vec<u8>, job: &[u8]) -> usize {
+    frame(out, &[&[QUIETLY], job]);
+    out.len() - job.len() - 1
+}
+
+/// Has the worker call after the job at `place`.
+pub(super) fn call_after(framed: &mut [u8], place: usize) {
+    framed[place] = CALL;
+}
+
+/// A job, and whether to call after it.
+pub(super) fn parse_job(message: &[u8]) -> io::Result<(&[u8], bool)> {
+    match message {
+        [before @ (QUIETLY | CALL), job @ ..] => Ok((job, *before == CALL)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Appends a message to `out`.
@@ -62,6 +90,14 @@ impl Said {
         }
     }
 
+    /// The reply, where it is one.
+    pub(super) fn reply(self) -> Option<Reply> {
+        match self {
+            Said::Ready => None,
+            Said::Done(reply) => Some(reply),
+        }
+    }
+
     pub(super) fn parse(message: &[u8]) -> io::Result<Said> {
         match message {
             [READY] => Ok(Said::Ready),
@@ -101,6 +137,20 @@ mod tests {
         }
         assert_eq!(rest, b"");
         assert!((0..5).all(|len| split(&stream[..len.min(4)]).unwrap().is_none()));
+    }
+
+    #[test]
+    fn a_job_says_whether_to_call_after_it() {
+        let mut framed = Vec::new();
+        let places = ["one", "", "three"].map(|job| frame_job(&mut framed, job.as_bytes()));
+        call_after(&mut framed, places[1]);
+        let mut rest = &framed[..];
+        for expected in [(&b"one"[..], false), (b"", true), (b"three", false)] {
+            let (message, len) = split(rest).unwrap().unwrap();
+            assert_eq!(parse_job(message).unwrap(), expected);
+            rest = &rest[len..];
+        }
+        assert!(parse_job(b"").is_err() && parse_job(b"\x07").is_err());
     }
 
     #[test]
