@@ -5,7 +5,7 @@
 //! what it reads. Everything that a call tells is an answer: bytes in sectors, sizes, modes, numbers of
 //! names, listings, and of every name that is looked up what stands there, nothing included.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 
 use twox_hash::XxHash3_128;
@@ -120,7 +120,8 @@ impl Reads {
 
     /// A name was looked up, whether or not something stands there.
     pub fn entry(&self, dir: Ino, name: &[u8]) {
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         let slot = Slot::new(dir, name);
         if !inner.slots.contains(&slot) {
             inner.ask(dir, Question::Entry(slot));
@@ -129,12 +130,13 @@ impl Reads {
 
     /// A directory was listed, or asked whether it is empty.
     pub fn list(&self, dir: Ino) {
-        self.0.borrow_mut().ask(dir, Question::List(dir));
+        self.noted().into_iter().for_each(|mut inner| inner.ask(dir, Question::List(dir)));
     }
 
     /// The size of a file was told, or decided what a call did.
     pub fn len(&self, ino: Ino) {
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         if !inner.written.get(&ino).is_some_and(|written| written.size) {
             inner.ask(ino, Question::Len(ino));
         }
@@ -142,7 +144,8 @@ impl Reads {
 
     /// Up to `len` bytes of a file were read from `offset`.
     pub fn bytes(&self, ino: Ino, offset: u64, len: u64) {
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         for (page, at, range) in page_spans(offset, len) {
             inner.ask_sectors(ino, page, touched(at, range.len()));
         }
@@ -164,7 +167,8 @@ impl Reads {
     pub fn mapped(&self, ino: Ino) {
         /// Of a file that was cut shorter than this the rest is asked by pages.
         const PAGES_MAX: u64 = 64;
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         match inner.written.get(&ino) {
             Some(Written { size: true, cut, .. }) if *cut <= PAGES_MAX * PAGE => {
                 let pages = 0..cut.div_ceil(PAGE);
@@ -176,7 +180,8 @@ impl Reads {
 
     /// The permission bits of an inode were told, or decided what a call did.
     pub fn mode(&self, ino: Ino) {
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         if !inner.written.get(&ino).is_some_and(|written| written.mode) {
             inner.ask(ino, Question::Mode(ino));
         }
@@ -184,17 +189,24 @@ impl Reads {
 
     /// The number of names of a file was told, or decided what a call did.
     pub fn links(&self, ino: Ino) {
-        self.0.borrow_mut().ask(ino, Question::Links(ino));
+        self.noted().into_iter().for_each(|mut inner| inner.ask(ino, Question::Links(ino)));
     }
 
-    /// Something was read that is not followed: all of the disk counts as read.
+    /// Something is read that is not followed: all of the disk counts as read, and nothing more is noted.
     pub fn everything(&self) {
         self.0.borrow_mut().all = true;
     }
 
+    /// The record, where there is something to note.
+    fn noted(&self) -> Option<RefMut<'_, Inner>> {
+        let inner = self.0.borrow_mut();
+        (!inner.all).then_some(inner)
+    }
+
     /// An op was carried out: what it wrote is not the disk's any more.
     pub fn done(&self, op: &Op) {
-        let inner = &mut *self.0.borrow_mut();
+        let Some(mut inner) = self.noted() else { return };
+        let inner = &mut *inner;
         match op {
             Op::Create { slot, .. } | Op::Link { slot, .. } | Op::Unlink { slot } => {
                 inner.slots.insert(slot.clone());
@@ -220,7 +232,7 @@ impl Reads {
 
     /// As [`Reads::done`] for a write.
     pub fn wrote(&self, ino: Ino, offset: u64, len: u64) {
-        self.0.borrow_mut().wrote(ino, offset, len);
+        self.noted().into_iter().for_each(|mut inner| inner.wrote(ino, offset, len));
     }
 
     /// Whether all that was read is the same on two disks; never where not all is known.

@@ -56,6 +56,7 @@ pub struct Interposed<W> {
     workload: W,
     state: Option<Folder>,
     from_memory: bool,
+    follows: bool,
     reads: Option<Reads>,
     unserved: Option<String>,
 }
@@ -66,7 +67,14 @@ where
 {
     /// `workload` is given an empty folder.
     pub fn new(workload: W) -> Self {
-        Interposed { workload, state: None, from_memory: false, reads: None, unserved: None }
+        Interposed {
+            workload,
+            state: None,
+            from_memory: false,
+            follows: false,
+            reads: None,
+            unserved: None,
+        }
     }
 }
 
@@ -82,10 +90,11 @@ impl<W> Interposed<W> {
         if self.unserved.is_some() {
             return Ok(());
         }
-        let mounted = match Mounted::new(root, disk) {
+        let mount = if self.follows { Mounted::new } else { Mounted::unfollowed };
+        let mounted = match mount(root, disk) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(root)?;
-                Mounted::new(root, disk)?
+                mount(root, disk)?
             }
             mounted => mounted?,
         };
@@ -198,9 +207,10 @@ where
         crate::is_linked()
     }
 
-    fn use_memory(&mut self) {
+    fn use_memory(&mut self, follow: bool) {
         // Where that is refused there are real files.
         self.from_memory = Mounted::trap().is_ok();
+        self.follows = follow;
     }
 
     fn unserved(&mut self) -> Option<String> {

@@ -107,8 +107,11 @@ pub trait Door {
         false
     }
 
-    /// Told once, in a worker that does nothing but check: from now on disks may be served that way.
-    fn use_memory(&mut self) {}
+    /// Told once, in a worker that does nothing but check: from now on disks may be served that way. With
+    /// `follow`, what is read is asked for ([`Door::take_reads`]).
+    fn use_memory(&mut self, follow: bool) {
+        let _ = follow;
+    }
 
     /// Why nothing that the last check said counts: it asked for what is not served without real files.
     /// The state is then checked again by a worker that has them.
@@ -412,7 +415,7 @@ pub(crate) fn work<R: ?Sized>(
             let room = setup.rooms.join(format!("{kind}-{}", role.slot));
             std::fs::create_dir_all(&room).expect("the session's folder can be written");
             if !setup.real_files {
-                door.use_memory();
+                door.use_memory(setup.prune);
             }
             let (id, session) = (super::trace_id(&trace), setup.rooms.clone());
             let builders = BTreeMap::new();

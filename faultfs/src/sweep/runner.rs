@@ -246,7 +246,7 @@ pub(super) fn work<R: ?Sized>(
     let disks = rooms.join(format!("{kind}-{}", role.slot));
     std::fs::create_dir_all(&disks).expect("the session's folder can be written");
     if !real_files {
-        door.use_memory();
+        door.use_memory(false);
     }
     let mut tester = Tester { door, oracle, bound, base, disks, known: Known::default() };
     worker::serve(move |job| {

@@ -7,14 +7,14 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use libc::*;
 
 use super::contents::{parts, position};
 use super::maps;
 use super::place::{Place, is_ours};
-use super::{ESCAPED, LEFT_TO, Mount, Outcome, hold, unserved};
+use super::{ABOVE_CHANGED, ESCAPED, LEFT_TO, Mount, Outcome, ROOT, hold, unserved};
 use crate::door::Call;
 use crate::door::sys::{self, Returned};
 
@@ -103,8 +103,15 @@ fn serve(call: &Call) -> Option<Outcome> {
         | SYS_fadvise64 => on(a, Mount::sync),
         SYS_fallocate => on(a, |m, fd| m.allocate(fd, b as c_int, c, call.args[3])),
         SYS_copy_file_range | SYS_sendfile | SYS_splice | SYS_tee | SYS_vmsplice => copies(call),
-        SYS_mmap => on(call.args[4], |m, _| m.map(call.args)),
+        SYS_mmap => {
+            maps::make_room(call);
+            on(call.args[4], |m, _| m.map(call.args))
+        }
         SYS_munmap | SYS_mremap => maps::changed(call),
+        SYS_mprotect => {
+            maps::protected(call);
+            None
+        }
         SYS_getdents64 => on(a, |m, fd| m.list(fd, b, c)),
         SYS_fchmod | SYS_fchown | SYS_fchdir | SYS_fstatfs | SYS_fsetxattr | SYS_fgetxattr
         | SYS_flistxattr | SYS_fremovexattr | SYS_getdents => metadata_of_open(call),
@@ -127,7 +134,27 @@ fn serve(call: &Call) -> Option<Outcome> {
             unserved(&"io_uring or libaio");
             Some(Err(ENOSYS))
         }
-        _ => paths(call),
+        _ => {
+            let served = paths(call);
+            if served.is_none() && changes_outside(call) {
+                ABOVE_CHANGED.store(true, Relaxed);
+            }
+            served
+        }
+    }
+}
+
+/// Whether a call that is not ours may change what is told of a folder.
+fn changes_outside(call: &Call) -> bool {
+    match call.number {
+        SYS_openat => call.args[2] as c_int & O_CREAT != 0,
+        SYS_open => call.args[1] as c_int & O_CREAT != 0,
+        SYS_creat | SYS_openat2 | SYS_mkdir | SYS_mkdirat | SYS_mknod | SYS_mknodat
+        | SYS_symlink | SYS_symlinkat | SYS_unlink | SYS_unlinkat | SYS_rmdir | SYS_rename
+        | SYS_renameat | SYS_renameat2 | SYS_link | SYS_linkat | SYS_chmod | SYS_fchmodat
+        | SYS_fchmodat2 | SYS_chown | SYS_lchown | SYS_fchownat | SYS_utimensat | SYS_utimes
+        | SYS_futimesat | SYS_utime => true,
+        _ => false,
     }
 }
 
@@ -260,8 +287,10 @@ fn paths(call: &Call) -> Option<Outcome> {
         SYS_creat => at(CWD, a, false, |m, p| m.open_at(p, O_CREAT | O_TRUNC | O_WRONLY, b as u32)),
         // As by a kernel without it: whoever asks knows what to do then.
         SYS_openat2 => at(a, b, false, |_, _| Err(ENOSYS)),
-        SYS_stat => at(CWD, a, false, |m, p| m.stat_at(p, 0, b)),
-        SYS_lstat => at(CWD, a, false, |m, p| m.stat_at(p, AT_SYMLINK_NOFOLLOW, b)),
+        SYS_stat => at(CWD, a, false, |m, p| m.stat_at(p, 0, b)).or_else(|| above(a, b)),
+        SYS_lstat => {
+            at(CWD, a, false, |m, p| m.stat_at(p, AT_SYMLINK_NOFOLLOW, b)).or_else(|| above(a, b))
+        }
         SYS_newfstatat => at(a, b, empty(d), |m, p| m.stat_at(p, d as c_int, c)),
         SYS_statx => at(a, b, empty(c), |m, p| m.statx(p, c as c_int, e)),
         SYS_access => at(CWD, a, false, |m, p| m.access(p, b as c_int, 0)),
@@ -372,14 +401,43 @@ fn real_statfs(folder: &Path, into: usize) -> Outcome {
     usize::try_from(returned).map_err(|_| -returned as c_int)
 }
 
-/// `stat` of the real folder.
+/// `stat` of a folder above the root, none of which is a symbolic link: walking there and back is what a
+/// database does first when it opens.
+fn above(path: usize, into: usize) -> Option<Outcome> {
+    if path == 0 || ABOVE_CHANGED.load(Relaxed) {
+        return None;
+    }
+    // SAFETY: set before there was a mount, and never freed.
+    let root = unsafe { ROOT.load(Acquire).as_ref() }?;
+    let path = text(path);
+    let is_above = root.path.as_os_str().as_bytes().starts_with(path);
+    let (_, found) = root.above.iter().find(|(len, _)| is_above && *len == path.len())?;
+    // SAFETY: the program answers for the address.
+    unsafe { ptr::with_exposed_provenance_mut::<stat>(into).write_unaligned(*found) };
+    Some(Ok(0))
+}
+
+/// `stat` of a real folder.
 pub(super) fn real_metadata(folder: &Path) -> Option<stat> {
     let path = [folder.as_os_str().as_bytes(), b"\0"].concat();
+    // SAFETY: a path that ends in zero.
+    unsafe { real_stat(SYS_stat, path.as_ptr().expose_provenance()) }
+}
+
+/// When an open folder was last changed.
+pub(super) fn change_time(folder: c_int) -> Option<(i64, i64)> {
+    // SAFETY: no address.
+    let found = unsafe { real_stat(SYS_fstat, folder as usize) }?;
+    Some((found.st_ctime, found.st_ctime_nsec))
+}
+
+/// # Safety
+/// As for the call's first argument.
+unsafe fn real_stat(number: c_long, of: usize) -> Option<stat> {
     let mut found = MaybeUninit::<stat>::uninit();
     let into = found.as_mut_ptr().expose_provenance();
-    let given = sys::args([path.as_ptr().expose_provenance(), into]);
-    // SAFETY: a path that ends in zero, and the address of a local.
-    let returned = unsafe { sys::raw(SYS_stat, given) };
+    // SAFETY: the caller answers for the one, the other is the address of a local.
+    let returned = unsafe { sys::raw(number, sys::args([of, into])) };
     // SAFETY: filled in, as the call succeeded.
     (returned == 0).then(|| unsafe { found.assume_init() })
 }

@@ -45,12 +45,15 @@ impl Locks {
 
     /// Takes what `range` covers away from its owner's locks.
     fn clear(&mut self, range: &Range) {
-        if self.ranges.is_empty() {
+        let apart = |held: &Range| {
+            held.owner != range.owner || held.last < range.start || range.last < held.start
+        };
+        if self.ranges.iter().all(apart) {
             return;
         }
         let mut kept = Vec::with_capacity(self.ranges.len() + 1);
         for held in self.ranges.drain(..) {
-            if held.owner != range.owner || held.last < range.start || range.last < held.start {
+            if apart(&held) {
                 kept.push(held);
                 continue;
             }

@@ -25,11 +25,12 @@ mod tree;
 
 use std::ffi::c_int;
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::*};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use faultfs::disk::Disk;
@@ -61,6 +62,8 @@ static MOUNT: Mutex<Option<Mount>> = Mutex::new(None);
 static ROOT: AtomicPtr<Root> = AtomicPtr::new(ptr::null_mut());
 /// Why the mount does not count.
 static UNSERVED: AtomicPtr<&'static str> = AtomicPtr::new(ptr::null_mut());
+/// What is above the root may differ from what is known of it.
+static ABOVE_CHANGED: AtomicBool = AtomicBool::new(false);
 static MOUNTS: AtomicU64 = AtomicU64::new(0);
 /// Descriptors that the last mounts left open are not given again.
 static LEFT_TO: AtomicI32 = AtomicI32::new(FIRST);
@@ -71,8 +74,11 @@ struct Root {
     given: PathBuf,
     path: PathBuf,
     dev: u64,
-    /// When the real folder, which must stay as it is, was last changed.
+    /// The real folder, which must stay as it is, and when it was last changed.
+    folder: c_int,
     changed: (i64, i64),
+    /// The folders above it, each with the length of its path.
+    above: Vec<(usize, libc::stat)>,
     uid: u32,
     gid: u32,
     umask: u32,
@@ -85,6 +91,9 @@ struct Root {
 /// from stays as it is; pages are copied when they are first changed. Times of files begin at
 /// [`TIME_SECONDS`] and advance by a microsecond with each change.
 ///
+/// Attributes of the folders above the root are those that they had when the first disk was mounted there,
+/// until this process changes a name or a mode outside of it.
+///
 /// One at a time in a process, and not together with a [`Session`](crate::Session). Descriptors that
 /// are still open at the end become bad ones, which can only be closed.
 ///
@@ -95,7 +104,8 @@ struct Root {
 /// attributes, devices and pipes, names moved into the folder or out of it, `chdir` into it, owners
 /// other than this process, `io_uring`. Not seen: `poll` and its kin on such a descriptor, paths that
 /// reach the folder through symbolic links outside of it (a file made that way is), children made by
-/// `vfork`, `pidfd_spawn` or a system call of their own, which the trap kills.
+/// `vfork`, `pidfd_spawn` or a system call of their own, which the trap kills. Memory of a shared mapping
+/// that the program has ended may still be there: who goes on using it is not stopped.
 #[derive(Debug)]
 #[must_use = "dropping it ends the mount"]
 pub struct Mounted(());
@@ -108,9 +118,20 @@ impl Mounted {
     /// `Unsupported` where this package's functions are not those that the program calls;
     /// `ResourceBusy` while another mount or a recording is active; else what the kernel says of `root`.
     pub fn new(root: &Path, disk: &Disk) -> io::Result<Self> {
+        Self::mount(root, disk, Reads::of(disk))
+    }
+
+    /// As [`Mounted::new`], with nothing noted of what is read.
+    pub(crate) fn unfollowed(root: &Path, disk: &Disk) -> io::Result<Self> {
+        let reads = Reads::of(disk);
+        reads.everything();
+        Self::mount(root, disk, reads)
+    }
+
+    fn mount(root: &Path, disk: &Disk, reads: Reads) -> io::Result<Self> {
         let at = root_at(root)?;
         let generation = MOUNTS.fetch_add(1, Relaxed) + 1;
-        let mount = Mount::new(at, disk.clone(), generation);
+        let mount = Mount::new(at, disk.clone(), reads, generation);
         let mut held = hold();
         if held.is_some() || !DOOR.mount() {
             let why = "a mount or a recording is active in this process already";
@@ -152,7 +173,7 @@ impl Mounted {
         let root = ROOT.load(Acquire);
         // SAFETY: set before there was a mount, and never freed.
         let root = unsafe { root.as_ref() }?;
-        if change_time(&root.path) != Some(root.changed) {
+        if calls::change_time(root.folder) != Some(root.changed) {
             unserved(&"a change of the real folder");
         }
         let why = UNSERVED.load(Relaxed);
@@ -207,15 +228,14 @@ fn root_at(given: &Path) -> io::Result<&'static Root> {
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let changed = (metadata.ctime(), metadata.ctime_nsec());
     let dev = metadata.dev();
-    let root = Root { given: given.into(), path, dev, changed, uid, gid, umask };
+    let folder = std::fs::File::open(&path)?.into_raw_fd();
+    let above = path.ancestors().skip(1);
+    let above =
+        above.filter_map(|a| Some((a.as_os_str().len(), calls::real_metadata(a)?))).collect();
+    let root = Root { given: given.into(), path, dev, folder, changed, above, uid, gid, umask };
     let root = Box::leak(Box::new(root));
     ROOT.store(root, Release);
     Ok(root)
-}
-
-fn change_time(folder: &Path) -> Option<(i64, i64)> {
-    let metadata = calls::real_metadata(folder)?;
-    Some((metadata.st_ctime, metadata.st_ctime_nsec))
 }
 
 /// A mounted disk.
@@ -233,10 +253,10 @@ struct Mount {
 }
 
 impl Mount {
-    fn new(root: &'static Root, disk: Disk, generation: u64) -> Self {
+    fn new(root: &'static Root, disk: Disk, reads: Reads, generation: u64) -> Self {
         let mut mount = Self {
             root,
-            reads: Reads::of(&disk),
+            reads,
             disk,
             inodes: Vec::new(),
             opens: Opens::new(LEFT_TO.load(Relaxed)),
