@@ -49,7 +49,7 @@ impl OnDevice {
     pub fn evicted(&self, live: &Content, is_open: bool) -> Content {
         let mut content = live.clone();
         for &page in &self.lost {
-            *content.page_mut(page) = self.content.page(page);
+            *content.page_mut(page) = *self.content.page(page);
         }
         if self.len_is_lost && !is_open {
             content.set_len(self.content.len());
@@ -72,7 +72,7 @@ impl OnDevice {
         let held = live.page_numbers().chain(self.content.page_numbers());
         let touched = bytes.start / PAGE..bytes.end.div_ceil(PAGE);
         let pages: BTreeSet<u64> = held.filter(|page| touched.contains(page)).collect();
-        pages.into_iter().for_each(|page| *content.page_mut(page) = self.content.page(page));
+        pages.into_iter().for_each(|page| *content.page_mut(page) = *self.content.page(page));
         content
     }
 
@@ -218,7 +218,7 @@ impl Follower {
                     self.touch(page, stamp);
                     if sync.is_some() {
                         self.dirty.remove(&page);
-                        *self.device.content.page_mut(page) = self.live.page(page);
+                        *self.device.content.page_mut(page) = *self.live.page(page);
                     }
                 }
                 if sync.is_some() {
@@ -271,7 +271,7 @@ impl Follower {
         for page in covered {
             self.dirty.remove(&page);
             match failed {
-                None => *self.device.content.page_mut(page) = seen.page(page),
+                None => *self.device.content.page_mut(page) = *seen.page(page),
                 Some(_) => drop(self.device.lost.insert(page)),
             }
         }

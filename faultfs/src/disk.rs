@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use crate::op::{Ino, Kind, Name, Op, PAGE, SECTOR, Slot};
+use crate::op::{Bytes, Ino, Kind, Name, Op, PAGE, SECTOR, Slot};
 
 const PAGE_LEN: usize = PAGE as usize;
 
@@ -26,7 +26,7 @@ struct PageInner {
     hash: OnceLock<u128>,
 }
 
-const ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
+static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
 impl Page {
     pub(crate) fn new(bytes: [u8; PAGE_LEN]) -> Self {
@@ -184,8 +184,14 @@ impl Content {
     }
 
     /// The bytes of a page, zeros where there is a hole.
-    pub(crate) fn page(&self, page: u64) -> [u8; PAGE_LEN] {
-        self.get(page).map_or([0; PAGE_LEN], |p| *p.bytes())
+    pub(crate) fn page(&self, page: u64) -> &[u8; PAGE_LEN] {
+        self.get(page).map_or(&ZEROS, Page::bytes)
+    }
+
+    /// The pages that are neither holes nor zeros.
+    pub(crate) fn data(&self) -> impl Iterator<Item = (u64, &[u8; PAGE_LEN])> {
+        let full = self.pages().filter(|(_, page)| !page.is_zero());
+        full.map(|(number, page)| (number, page.bytes()))
     }
 
     /// Replaces a page.
@@ -288,13 +294,12 @@ impl fmt::Debug for Content {
 #[derive(Serialize, Deserialize)]
 struct SavedContent {
     len: u64,
-    pages: Vec<(u64, Vec<u8>)>,
+    pages: Vec<(u64, Bytes)>,
 }
 
 impl From<Content> for SavedContent {
     fn from(content: Content) -> Self {
-        let full = content.pages().filter(|(_, page)| !page.is_zero());
-        let pages = full.map(|(n, page)| (n, page.bytes().to_vec())).collect();
+        let pages = content.data().map(|(n, page)| (n, Bytes::new(page))).collect();
         SavedContent { len: content.len, pages }
     }
 }
@@ -302,7 +307,7 @@ impl From<Content> for SavedContent {
 impl TryFrom<SavedContent> for Content {
     type Error = &'static str;
     fn try_from(saved: SavedContent) -> Result<Self, Self::Error> {
-        let page = |(number, bytes): (u64, Vec<u8>)| match bytes.try_into() {
+        let page = |(number, bytes): (u64, Bytes)| match bytes[..].try_into() {
             Ok(bytes) => Ok((number, Page::new(bytes))),
             Err(_) => Err("a page is not 4096 bytes long"),
         };

@@ -7,7 +7,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes per page of the page cache, the unit in which dirty data is written back.
 pub const PAGE: u64 = 4096;
@@ -66,7 +67,7 @@ impl fmt::Debug for Name {
 }
 
 /// Written data: kept once, shared by everything that refers to it.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Bytes(Arc<[u8]>);
 
 impl Bytes {
@@ -80,6 +81,37 @@ impl std::ops::Deref for Bytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+// As a row of bytes, which is taken in one go; the same, where it is saved, as a sequence of small numbers,
+// which is what a text has in its place.
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Row;
+        impl<'de> Visitor<'de> for Row {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes::new(bytes))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<Bytes, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = row.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(Bytes(bytes.into()))
+            }
+        }
+        deserializer.deserialize_bytes(Row)
     }
 }
 
@@ -273,5 +305,22 @@ impl Op {
             self,
             Op::Sync { .. } | Op::SyncMap { .. } | Op::SyncAll | Op::Write { sync: Some(_), .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Saved traces and the hashes in tokens stay what they are.
+    #[test]
+    fn bytes_are_saved_as_a_sequence_is() {
+        for plain in [vec![], vec![0, 127, 128, 255], vec![7; 5000]] {
+            let bytes = Bytes::new(&plain);
+            let saved = postcard::to_stdvec(&bytes).unwrap();
+            assert_eq!(saved, postcard::to_stdvec(&plain).unwrap());
+            assert_eq!(postcard::from_bytes::<Bytes>(&saved).unwrap(), bytes);
+            assert!(postcard::from_bytes::<Bytes>(&saved[..saved.len() - 1]).is_err());
+        }
     }
 }

@@ -20,6 +20,10 @@ impl Mounted {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn unfollowed(root: &Path, disk: &Disk) -> io::Result<Self> {
+        Self::new(root, disk)
+    }
+
     /// Refused.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
 use fastrand::Rng;
@@ -539,6 +540,98 @@ fn what_was_stored_through_a_mapping_is_in_no_later_mount() {
         assert_eq!(mounted.unserved(), None);
     }
     assert!(left.unwrap().iter().all(|&byte| byte == 2));
+}
+
+/// A mapping that has ended is kept, and given to the next who asks for the same, unless its place or its
+/// protection have become another's.
+#[test]
+fn a_mapping_that_is_kept_is_in_nobodys_way() {
+    const LEN: usize = 8192;
+    let usual = |file: &File| {
+        let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, file.as_raw_fd());
+        // SAFETY: a file of that length, mapped anywhere.
+        let map = unsafe { libc::mmap(ptr::null_mut(), LEN, protection, libc::MAP_SHARED, fd, 0) };
+        assert_ne!(map, libc::MAP_FAILED);
+        map.cast::<u8>()
+    };
+    // SAFETY: what is ended was mapped here, and is not used any more.
+    let end = |map: *mut u8| assert_eq!(unsafe { libc::munmap(map.cast(), LEN) }, 0);
+    let _alone = alone();
+    let (_folder, root, mounted) = mounted();
+    let file = File::options().read(true).write(true).create_new(true).open(root.join("map"));
+    let file = file.unwrap();
+    file.write_all_at(&[1; LEN], 0).unwrap();
+
+    let first = usual(&file);
+    end(first);
+    file.write_all_at(&[2], 0).unwrap();
+    let again = usual(&file);
+    // SAFETY: mapped just now.
+    assert_eq!((again, unsafe { again.read() }), (first, 2));
+
+    // One that is read-only when it ends.
+    // SAFETY: mapped, and not read in between.
+    assert_eq!(unsafe { libc::mprotect(again.cast(), LEN, libc::PROT_READ) }, 0);
+    end(again);
+    let writable = usual(&file);
+    // SAFETY: mapped just now.
+    unsafe { writable.write(3) };
+    end(writable);
+
+    // What the program believes to be free it may take.
+    let (private, anywhere) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_WRITE);
+    let fixed = private | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: nothing of the program's is there.
+    let taken = unsafe { libc::mmap(writable.cast(), LEN, anywhere, fixed, -1, 0) };
+    assert_eq!(taken.cast(), writable);
+    // SAFETY: mapped just now.
+    unsafe { taken.cast::<u8>().write(9) };
+    let elsewhere = usual(&file);
+    // SAFETY: as above.
+    assert_eq!(unsafe { elsewhere.read() }, 3);
+    assert_ne!(elsewhere, writable);
+    end(elsewhere);
+    end(writable);
+    // In another state, and shorter: behind the end there is nothing of the last one.
+    file.set_len(0).unwrap();
+    file.set_len(LEN as u64).unwrap();
+    let emptied = usual(&file);
+    // SAFETY: as above.
+    assert!(unsafe { std::slice::from_raw_parts(emptied, LEN) }.iter().all(|byte| *byte == 0));
+    assert_eq!(mounted.unserved(), None);
+}
+
+/// Folders above the root are as they were until this process changes something outside.
+#[test]
+fn folders_above_the_root_are_what_the_kernel_tells() {
+    let _alone = alone();
+    let (_folder, root, mounted) = mounted();
+    let look = |at: &Path| {
+        let at = CString::new(at.as_os_str().as_bytes()).unwrap();
+        // SAFETY: all zeros are valid for it.
+        let (mut served, mut real) = unsafe { std::mem::zeroed::<(libc::stat, libc::stat)>() };
+        // SAFETY: a path that ends in zero, and the addresses of locals.
+        unsafe {
+            assert_eq!(libc::lstat(at.as_ptr(), &raw mut served), 0);
+            let flags = libc::AT_SYMLINK_NOFOLLOW;
+            assert_eq!(libc::fstatat(libc::AT_FDCWD, at.as_ptr(), &raw mut real, flags), 0);
+        }
+        let of = |s: libc::stat| (s.st_dev, s.st_ino, s.st_mode, s.st_nlink, s.st_ctime_nsec);
+        (of(served), of(real))
+    };
+    let root = root.canonicalize().unwrap();
+    let above: Vec<&Path> = root.ancestors().skip(1).collect();
+    assert!(above.len() > 1);
+    for at in &above {
+        let (served, real) = look(at);
+        assert_eq!(served, real, "{}", at.display());
+    }
+    let before = look(above[0]);
+    fs::create_dir(above[0].join("made")).unwrap();
+    let (served, real) = look(above[0]);
+    assert_eq!(served, real);
+    assert_ne!(served, before.0);
+    assert_eq!(mounted.unserved(), None);
 }
 
 #[test]

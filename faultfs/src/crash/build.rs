@@ -300,7 +300,7 @@ pub(crate) fn torn(
     let part = |id: u32| &model.micros.all[id as usize].part;
     let Part::Page(patch) = part(newer) else { return None };
     let page = (patch.ino, patch.page);
-    let mut image = moment.durable.content(page.0)?.page(page.1);
+    let mut image = *moment.durable.content(page.0)?.page(page.1);
     let kept = moment.versions(model, page).filter(|id| !lost.contains(id));
     kept.for_each(|id| apply(part(id), page.1, &mut image));
     let mut whole = image;

@@ -186,7 +186,7 @@ impl<'a> Machine<'a> {
                 self.kinds.insert(ino, (Kind::File, mode));
                 self.base.sizes.insert(ino, content.len());
                 for number in 0..content.len().div_ceil(PAGE) {
-                    let image = self.image(content.page(number));
+                    let image = self.image(*content.page(number));
                     self.base.pages.insert((ino, number), image);
                 }
             }

@@ -5,7 +5,7 @@
 //! descriptor is kept for the next time. Names, link identity, kinds, sizes, contents and permission bits
 //! become exact. Modification and access times of files are set to one fixed time, [`TIME_SECONDS`]; those of
 //! directories and symbolic links are left alone, and change times are the kernel's own. Holes are not told
-//! from zeros.
+//! from zeros: pages of zeros that are new become holes, where a file had one before zeros may stay.
 
 mod snapshot;
 #[cfg(test)]
@@ -14,8 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, FileType, Metadata, OpenOptions, Permissions};
-use std::io;
-use std::ops::Range;
+use std::io::{self, IoSlice};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{
     DirEntryExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
@@ -40,6 +39,8 @@ const MODE_BITS: u32 = 0o7777;
 const SET_ID_BITS: u32 = 0o6000;
 /// Descriptors that are kept open between two writes; far below the usual limit of 1024.
 const OPEN_MAX: usize = 256;
+/// Pages that are written in one go.
+const RUN_MAX: usize = 64;
 /// Bytes that are read and compared at once.
 const CHUNK: usize = 64 * PAGE as usize;
 
@@ -62,14 +63,12 @@ pub struct Folder {
     /// Open files by inode number. As long as a file is open no other gets its number.
     open: HashMap<u64, File>,
     have: Vec<u8>,
-    want: Vec<u8>,
 }
 
 impl Folder {
     /// The folder at `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Folder {
-        let (have, want) = (vec![0; CHUNK], vec![0; CHUNK]);
-        Folder { root: root.into(), open: HashMap::new(), have, want }
+        Folder { root: root.into(), open: HashMap::new(), have: vec![0; CHUNK] }
     }
 
     /// Where it is.
@@ -222,23 +221,12 @@ impl Folder {
         while at < common {
             at = skip_holes(file, content, at);
             let count = common.saturating_sub(at).min(CHUNK as u64) as usize;
-            let (have, want) = (&mut self.have[..count], &mut self.want[..count]);
+            let have = &mut self.have[..count];
             file.read_exact_at(have, at)?;
-            content.read_at(want, at);
-            if have != want {
-                write_differing(file, have, want, at)?;
-                wrote = true;
-            }
+            wrote |= write_differing(file, have, content, at)?;
             at += count as u64;
         }
-        let mut end = common;
-        for Range { start, end: stop } in runs(content, common) {
-            let want = &mut self.want[..(stop - start) as usize];
-            content.read_at(want, start);
-            file.write_all_at(want, start)?;
-            end = stop;
-        }
-        if end < len {
+        if write_new(file, content, common)? < len {
             file.set_len(len)?;
         }
         Ok(wrote)
@@ -343,35 +331,67 @@ fn skip_holes(file: &File, content: &Content, at: u64) -> u64 {
     at.max(data.min(wanted) / PAGE * PAGE)
 }
 
-/// Writes the pages of `want` that differ from `have`, neighbours in one go.
-fn write_differing(file: &File, have: &[u8], want: &[u8], at: u64) -> io::Result<()> {
-    let page = PAGE as usize;
-    let mut from = None;
-    for start in (0..want.len()).step_by(page) {
-        let end = (start + page).min(want.len());
-        if have[start..end] != want[start..end] {
-            from.get_or_insert(start);
-        } else if let Some(from) = from.take() {
-            file.write_all_at(&want[from..start], at + from as u64)?;
-        }
-    }
-    from.map_or(Ok(()), |from| file.write_all_at(&want[from..], at + from as u64))
+/// Writes the pages of a content that differ from what a file has from byte `at`, the first of a page, on.
+/// True where any do.
+fn write_differing(file: &File, have: &[u8], content: &Content, at: u64) -> io::Result<bool> {
+    let pages = (at / PAGE..).zip(have.chunks(PAGE as usize));
+    let differing = pages.filter_map(|(page, have)| {
+        let want = &content.page(page)[..have.len()];
+        (have != want).then_some((page, want))
+    });
+    write_pages(file, differing).map(|end| end > 0)
 }
 
-/// What a content has from byte `from` on: its pages as byte ranges, neighbours joined up to a chunk.
-fn runs(content: &Content, from: u64) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for page in content.page_numbers() {
-        let run = (page * PAGE).max(from)..((page + 1) * PAGE).min(content.len());
-        match runs.last_mut() {
-            _ if run.is_empty() => {}
-            Some(last) if last.end == run.start && run.end - last.start <= CHUNK as u64 => {
-                last.end = run.end;
-            }
-            _ => runs.push(run),
-        }
+/// Writes what a content has from byte `from` on, where a file ends. What is zeros becomes a hole: memory
+/// that need not be taken. Where the file ends then.
+fn write_new(file: &File, content: &Content, from: u64) -> io::Result<u64> {
+    let (page, within) = (from / PAGE, (from % PAGE) as usize);
+    let behind = |number: u64| (content.len() - number * PAGE).min(PAGE) as usize;
+    let mut end = from;
+    // The rest of the last page that there is.
+    if within > 0 && from < content.len() {
+        let rest = &content.page(page)[within..behind(page)];
+        file.write_all_at(rest, from)?;
+        end = from + rest.len() as u64;
     }
-    runs
+    let first = from.div_ceil(PAGE);
+    let new =
+        content.data().filter(|(number, _)| (first..content.len().div_ceil(PAGE)).contains(number));
+    let new = new.map(|(number, page)| (number, &page[..behind(number)]));
+    write_pages(file, new).map(|last| end.max(last))
+}
+
+/// Writes pages, neighbours in one go; where the last of them ends, or 0.
+fn write_pages<'a>(file: &File, pages: impl Iterator<Item = (u64, &'a [u8])>) -> io::Result<u64> {
+    let (mut run, mut end): (Vec<IoSlice<'_>>, u64) = (Vec::new(), 0);
+    let mut start = 0;
+    for (page, bytes) in pages {
+        if page * PAGE != end || run.len() == RUN_MAX {
+            write_run(file, &run, start)?;
+            run.clear();
+            start = page * PAGE;
+        }
+        run.push(IoSlice::new(bytes));
+        end = page * PAGE + bytes.len() as u64;
+    }
+    write_run(file, &run, start)?;
+    Ok(end)
+}
+
+fn write_run(file: &File, run: &[IoSlice<'_>], start: u64) -> io::Result<()> {
+    let mut done = match run {
+        [] => return Ok(()),
+        run => rustix::io::pwritev(file, run, start)?,
+    };
+    // What did not fit into one call.
+    let mut at = start + done as u64;
+    for part in run {
+        let rest = &part[done.min(part.len())..];
+        done -= part.len() - rest.len();
+        file.write_all_at(rest, at)?;
+        at += rest.len() as u64;
+    }
+    Ok(())
 }
 
 fn set_mode(path: &Path, held: u32, mode: u32) -> io::Result<()> {

@@ -38,7 +38,7 @@ use faultfs::folder::TIME_SECONDS;
 use faultfs::op::{Ino, Op};
 use faultfs::reads::Reads;
 
-use crate::door::DOOR;
+use crate::door::{DOOR, sys};
 
 pub(crate) use calls::pass;
 pub(crate) use filter::trap_all;
@@ -229,12 +229,17 @@ fn root_at(given: &Path) -> io::Result<&'static Root> {
     let changed = (metadata.ctime(), metadata.ctime_nsec());
     let dev = metadata.dev();
     let folder = std::fs::File::open(&path)?.into_raw_fd();
+    ABOVE_CHANGED.store(false, Relaxed);
     let above = path.ancestors().skip(1);
     let above =
         above.filter_map(|a| Some((a.as_os_str().len(), calls::real_metadata(a)?))).collect();
     let root = Root { given: given.into(), path, dev, folder, changed, above, uid, gid, umask };
     let root = Box::leak(Box::new(root));
-    ROOT.store(root, Release);
+    // SAFETY: null or never freed.
+    if let Some(last) = unsafe { ROOT.swap(root, AcqRel).as_ref() } {
+        // SAFETY: it is ours, and only looked at where its root is the present one.
+        unsafe { sys::raw(libc::SYS_close, sys::args([last.folder as usize])) };
+    }
     Ok(root)
 }
 
