@@ -16,21 +16,33 @@ use crate::op::{Bytes, Ino, Kind, Name, Op, PAGE, SECTOR, Slot};
 
 const PAGE_LEN: usize = PAGE as usize;
 
-/// 4096 bytes of a file with their hash, computed once.
+const SECTOR_LEN: usize = SECTOR as usize;
+
+/// 4096 bytes of a file with what their sectors add to hashes, computed once.
 #[derive(Clone)]
 pub(crate) struct Page(Arc<PageInner>);
 
 #[derive(Clone)]
 struct PageInner {
     bytes: [u8; PAGE_LEN],
-    hash: OnceLock<u128>,
+    terms: OnceLock<Terms>,
 }
+
+/// What each sector adds to the sum of its page; one of zeros adds nothing. So a page that is mixed of two
+/// others is told apart from them without a look at its bytes.
+pub(crate) type Terms = [u128; PAGE_LEN / SECTOR_LEN];
 
 static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
 impl Page {
     pub(crate) fn new(bytes: [u8; PAGE_LEN]) -> Self {
-        Page(Arc::new(PageInner { bytes, hash: OnceLock::new() }))
+        Page(Arc::new(PageInner { bytes, terms: OnceLock::new() }))
+    }
+
+    /// A page of zeros, which is worth what a hole is.
+    pub(crate) fn zeros() -> &'static Page {
+        static PAGE: OnceLock<Page> = OnceLock::new();
+        PAGE.get_or_init(|| Page::new(ZEROS))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; PAGE_LEN] {
@@ -40,30 +52,36 @@ impl Page {
     /// The bytes, to be changed: in place where nobody else holds the page.
     fn bytes_mut(&mut self) -> &mut [u8; PAGE_LEN] {
         let inner = Arc::make_mut(&mut self.0);
-        inner.hash.take();
+        inner.terms.take();
         &mut inner.bytes
     }
 
-    fn hash(&self) -> u128 {
-        *self.0.hash.get_or_init(|| XxHash3_128::oneshot(&self.0.bytes))
+    /// What the sectors add to the sum.
+    pub(crate) fn terms(&self) -> &Terms {
+        self.0.terms.get_or_init(|| {
+            let sectors = self.0.bytes.as_chunks::<SECTOR_LEN>().0;
+            std::array::from_fn(|index| sector_term(index, &sectors[index]))
+        })
     }
 
-    /// What the page adds to the sum of its file; a page of zeros is worth what a hole is.
-    fn term(&self, number: u64) -> u128 {
-        match self.hash() == zero_page().hash() {
-            true => 0,
-            false => hash_of(&[&number.to_le_bytes(), &self.hash().to_le_bytes()]),
+    fn sum(&self) -> u128 {
+        self.terms().iter().fold(0, |sum, term| sum.wrapping_add(*term))
+    }
+
+    /// The term of a sector of which the file holds the first `len` bytes and zeros are read behind them.
+    pub(crate) fn term_up_to(&self, index: usize, len: usize) -> u128 {
+        let (first, behind) = self.0.bytes[index * SECTOR_LEN..][..SECTOR_LEN].split_at(len);
+        if behind == &ZEROS[..behind.len()] {
+            return self.terms()[index];
         }
+        let mut sector = [0; SECTOR_LEN];
+        sector[..len].copy_from_slice(first);
+        sector_term(index, &sector)
     }
 
     fn is_zero(&self) -> bool {
         self.0.bytes == ZEROS
     }
-}
-
-fn zero_page() -> &'static Page {
-    static PAGE: OnceLock<Page> = OnceLock::new();
-    PAGE.get_or_init(|| Page::new(ZEROS))
 }
 
 /// Pages that lie side by side: so many are shared by one reference when a disk is cloned, and have one
@@ -79,7 +97,9 @@ const CHUNK: u64 = 32;
 impl Chunk {
     fn sum(&self, first: u64) -> u128 {
         let pages = (first..).zip(&self.pages);
-        let terms = pages.filter_map(|(number, page)| Some(page.as_ref()?.term(number)));
+        let terms = pages.filter_map(|(number, page)| {
+            Some(page.as_ref()?.sum().wrapping_mul(page_factor(number)))
+        });
         *self.sum.get_or_init(|| terms.fold(0, u128::wrapping_add))
     }
 }
@@ -166,7 +186,8 @@ impl Content {
         self.get(page).is_some()
     }
 
-    fn get(&self, page: u64) -> Option<&Page> {
+    /// A page, unless it is a hole.
+    pub(crate) fn get(&self, page: u64) -> Option<&Page> {
         self.chunks.get(&(page / CHUNK))?.pages[(page % CHUNK) as usize].as_ref()
     }
 
@@ -178,9 +199,15 @@ impl Content {
     }
 
     fn pages(&self) -> impl Iterator<Item = (u64, &Page)> {
-        let chunks = self.chunks.iter();
+        self.pages_from(0)
+    }
+
+    /// The pages from `first` on that are not holes.
+    pub(crate) fn pages_from(&self, first: u64) -> impl Iterator<Item = (u64, &Page)> {
+        let chunks = self.chunks.range(first / CHUNK..);
         let pages = chunks.flat_map(|(number, chunk)| (number * CHUNK..).zip(&chunk.pages));
-        pages.filter_map(|(number, page)| Some((number, page.as_ref()?)))
+        let pages = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
+        pages.skip_while(move |(number, _)| *number < first)
     }
 
     /// The bytes of a page, zeros where there is a hole.
@@ -249,12 +276,12 @@ impl Content {
 
     /// A hash of sectors of a page; a hole is zeros.
     pub(crate) fn sectors_hash(&self, page: u64, sectors: u8) -> u128 {
-        let page = self.get(page).unwrap_or_else(|| zero_page());
+        let page = self.get(page).unwrap_or_else(|| Page::zeros());
         if sectors == u8::MAX {
-            return page.hash();
+            return page.sum();
         }
         let (first, count) = (sectors.trailing_zeros(), sectors.count_ones());
-        let sector = SECTOR as usize;
+        let sector = SECTOR_LEN;
         if sectors.leading_zeros() + count + first == u8::BITS {
             let from = first as usize * sector;
             return XxHash3_128::oneshot(&page.bytes()[from..from + count as usize * sector]);
@@ -269,7 +296,8 @@ impl Content {
         hash_of(&[&self.len.to_le_bytes(), &self.sum().to_le_bytes()])
     }
 
-    fn sum(&self) -> u128 {
+    /// What is in the pages, as a sum of a term for each sector.
+    pub(crate) fn sum(&self) -> u128 {
         let sums = self.chunks.iter().map(|(number, chunk)| chunk.sum(number * CHUNK));
         sums.fold(0, u128::wrapping_add)
     }
@@ -568,14 +596,54 @@ impl Inode {
     /// The hash of a file or a link.
     pub(crate) fn leaf(&self) -> u128 {
         match &self.body {
-            Body::File(content) => file_node(self.mode, content),
+            Body::File(content) => file_node(self.mode, content.len, content.sum()),
             Body::Symlink(target) => hash_of(&[b"l", &self.mode.to_le_bytes(), target.as_bytes()]),
             Body::Dir(_) => unreachable!("a directory is more than itself"),
         }
     }
 }
 
-// The parts of a digest. What is a set is a sum, so that a change costs what it changed.
+// The parts of a digest. What is a set is a sum, so that a change costs what it changed; what has a place
+// in it is multiplied by an odd number for the place, so that the sum of a part is known without it.
+
+fn sector_term(index: usize, bytes: &[u8; SECTOR_LEN]) -> u128 {
+    static ZERO: OnceLock<u128> = OnceLock::new();
+    const FACTORS: Terms = {
+        let mut factors = [0; PAGE_LEN / SECTOR_LEN];
+        let mut index = 0;
+        while index < factors.len() {
+            factors[index] = factor(0, index as u64);
+            index += 1;
+        }
+        factors
+    };
+    let hash = XxHash3_128::oneshot(bytes);
+    match hash == *ZERO.get_or_init(|| XxHash3_128::oneshot(&[0; SECTOR_LEN])) {
+        true => 0,
+        false => hash.wrapping_mul(FACTORS[index]),
+    }
+}
+
+/// By what the sum of a page is multiplied in the sum of its file.
+pub(crate) fn page_factor(number: u64) -> u128 {
+    factor(1, number)
+}
+
+/// An odd number for the place `index` among others of its `kind`.
+pub(crate) const fn factor(kind: u64, index: u64) -> u128 {
+    let mut state = kind;
+    state = next_word(&mut state).wrapping_add(index);
+    let high = next_word(&mut state);
+    (high as u128) << 64 | next_word(&mut state) as u128 | 1
+}
+
+/// A word of the generator SplitMix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
+pub(crate) const fn next_word(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
 
 /// The root's place.
 pub(crate) const ROOT_PLACE: u128 = 0;
@@ -596,8 +664,8 @@ pub(crate) fn dir_node(mode: u32, sum: u128) -> u128 {
 }
 
 /// The hash of a regular file.
-pub(crate) fn file_node(mode: u32, content: &Content) -> u128 {
-    hash_of(&[b"f", &mode.to_le_bytes(), &content.hash().to_le_bytes()])
+pub(crate) fn file_node(mode: u32, len: u64, sum: u128) -> u128 {
+    hash_of(&[b"f", &mode.to_le_bytes(), &len.to_le_bytes(), &sum.to_le_bytes()])
 }
 
 /// The hash of a tree: of its root, and for each file with several names of their places' sum.

@@ -10,9 +10,11 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use super::build::{self, kept_under, tears};
+use super::build::{self, differing, kept_under, tears};
 use super::tape::{Choice, Older, Tape};
-use crate::model::{Kept, Model, Moment, Part, Profile};
+use super::ways::{Way, Ways};
+use super::window::{Places, Window};
+use crate::model::{Model, Moment, Part, Profile};
 use crate::op::{Ino, Op};
 
 /// A part of the states of a crash point.
@@ -67,160 +69,174 @@ impl fmt::Display for Level {
     }
 }
 
-/// Calls `visit` with the tapes of a level at a crash point, until it breaks.
-pub(crate) fn visit(
-    model: &Model,
-    moment: &Moment,
-    level: Level,
-    visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let mut each =
-        |choices: Vec<Choice>| choices.into_iter().try_for_each(|choice| visit(Tape(vec![choice])));
-    match level {
-        Level::Kept => visit(Tape::default()),
-        _ if moment.window.is_empty() => ControlFlow::Continue(()),
-        Level::Lost => each(vec![Choice::LoseAll]),
-        Level::Wide => {
-            let inodes = inodes(model, moment).into_iter().map(Choice::LoseInode);
-            each(ops(model, moment).into_iter().chain(inodes).collect())
-        }
-        Level::TornNow => each(torn(model, moment)),
-        Level::Omitted(count) => Omissions::new(model, moment, count, false).visit(visit),
-        Level::Torn(count) => Omissions::new(model, moment, count, true).visit(visit),
-        Level::Sampled => ControlFlow::Continue(()),
-    }
+/// What is looked at at once: a loss, and what may stand in place of its pages.
+pub(crate) struct Look<'l> {
+    pub(crate) lost: &'l Places,
+    /// What the tape says, where it names no micro-op by itself.
+    pub(crate) named: Option<Choice>,
+    /// Else one choice from each of these.
+    pub(crate) options: &'l [Rc<Ways>],
+    /// Those with a torn page among them, or those without.
+    pub(crate) torn: bool,
 }
 
-/// The tapes with exactly `count` omissions: with `torn`, those with a torn page among them, else those
-/// without.
-struct Omissions<'a> {
-    model: &'a Model,
-    moment: &'a Moment,
-    count: usize,
-    torn: bool,
-    /// What each micro-op of the window takes with it.
-    closures: Vec<(u32, Rc<BTreeSet<u32>>)>,
-    /// What may become of a page where nothing else of its file is lost.
-    spoilt: BTreeMap<u32, Vec<Choice>>,
-}
-
-impl<'a> Omissions<'a> {
-    fn new(model: &'a Model, moment: &'a Moment, count: u32, torn: bool) -> Self {
-        let closures = moment.window.iter().filter_map(|&id| {
-            let lost = moment.closed_upward(model, [id]);
-            is_first(model, moment, id, &lost).then(|| (id, Rc::new(lost)))
-        });
-        let closures = closures.collect();
-        Omissions { model, moment, count: count as usize, torn, closures, spoilt: BTreeMap::new() }
+impl<'l> Look<'l> {
+    /// A loss of which each page is lost as a whole.
+    fn at(lost: &'l Places, named: Option<Choice>) -> Self {
+        Look { lost, named, options: &[], torn: false }
     }
 
-    fn visit(&mut self, visit: &mut dyn FnMut(Tape) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.deepen(&mut Vec::new(), &BTreeSet::new(), 0, visit)
+    /// How many tapes there are.
+    pub(crate) fn tapes(&self) -> u64 {
+        let count = |of: fn(&Ways) -> usize| -> u64 {
+            self.options.iter().map(|ways| of(ways) as u64).product()
+        };
+        let whole = count(|ways| ways.all.len() - ways.torn);
+        if self.torn { count(|ways| ways.all.len()) - whole } else { whole }
     }
 
-    /// Loses one more, of those from `from` on that `lost` does not hold and that take none of `chosen`.
-    fn deepen(
-        &mut self,
-        chosen: &mut Vec<u32>,
-        lost: &BTreeSet<u32>,
-        from: usize,
-        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        for index in from..self.closures.len() {
-            let (id, closure) = self.closures[index].clone();
-            if lost.contains(&id) || chosen.iter().any(|other| closure.contains(other)) {
-                continue;
-            }
-            let lost: BTreeSet<u32> = lost.union(&closure).copied().collect();
-            chosen.push(id);
-            self.tapes(chosen, &lost, visit)?;
-            if chosen.len() < self.count {
-                self.deepen(chosen, &lost, index + 1, visit)?;
-            }
-            chosen.pop();
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// The tapes that lose just `lost`, of which `chosen` stand on none of it.
-    fn tapes(
-        &mut self,
-        chosen: &[u32],
-        lost: &BTreeSet<u32>,
-        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let mut options: Vec<Vec<Choice>> = Vec::new();
-        for &id in chosen {
-            let mut of = vec![Choice::Lose(id)];
-            of.extend(self.stale(id, lost));
-            if self.torn {
-                of.extend(self.torn_in(id, lost));
-            }
-            options.push(of);
-        }
-        if chosen.len() == self.count {
-            return self.product(&options, &mut Vec::new(), visit);
-        }
-        // Stale bytes in place of what went with the chosen are omissions of their own.
-        let more = lost.iter().filter(|id| !chosen.contains(id));
-        let more: Vec<Choice> = more.filter_map(|&id| self.stale(id, lost)).collect();
-        self.with_more(&mut options, &more, visit)
-    }
-
-    fn with_more(
+    /// Calls `visit` with the choices of each tape that does not look like one before it.
+    pub(crate) fn each(
         &self,
-        options: &mut Vec<Vec<Choice>>,
-        more: &[Choice],
-        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&[&Way]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if options.len() == self.count {
-            return self.product(options, &mut Vec::new(), visit);
-        }
-        for (index, choice) in more.iter().enumerate() {
-            options.push(vec![*choice]);
-            self.with_more(options, &more[index + 1..], visit)?;
-            options.pop();
-        }
-        ControlFlow::Continue(())
+        self.product(&mut Vec::with_capacity(self.options.len()), false, visit)
     }
 
     fn product(
         &self,
-        options: &[Vec<Choice>],
-        tape: &mut Vec<Choice>,
-        visit: &mut dyn FnMut(Tape) -> ControlFlow<()>,
+        ways: &mut Vec<&'l Way>,
+        torn: bool,
+        visit: &mut dyn FnMut(&[&Way]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some(of) = options.get(tape.len()) else {
-            let torn = tape.iter().any(|choice| matches!(choice, Choice::Torn { .. }));
-            let counts = torn == self.torn;
-            return if counts { visit(Tape(tape.clone())) } else { ControlFlow::Continue(()) };
+        let Some(of) = self.options.get(ways.len()) else {
+            return if torn == self.torn { visit(ways) } else { ControlFlow::Continue(()) };
         };
-        for choice in of {
-            tape.push(*choice);
-            self.product(options, tape, visit)?;
-            tape.pop();
+        for index in &of.distinct {
+            let way = &of.all[*index];
+            ways.push(way);
+            self.product(ways, torn || way.is_torn(), visit)?;
+            ways.pop();
         }
         ControlFlow::Continue(())
     }
 
-    fn stale(&self, id: u32, lost: &BTreeSet<u32>) -> Option<Choice> {
-        may_be_stale(self.model, lost, id).then_some(Choice::Stale(id))
+    /// The tape of these choices.
+    pub(crate) fn tape(&self, ways: &[&Way]) -> Tape {
+        let choices = ways.iter().map(|way| way.choice);
+        Tape(self.named.into_iter().chain(choices).collect())
+    }
+}
+
+/// Takes what is looked at, and says whether to go on.
+pub(crate) type Visit<'v> = dyn FnMut(&Window<'_>, Look<'_>) -> ControlFlow<()> + 'v;
+
+/// Calls `visit` with what a level has at a crash point, until it breaks.
+pub(crate) fn visit(
+    window: &mut Window<'_>,
+    moment: &Moment,
+    level: Level,
+    visit: &mut Visit<'_>,
+) -> ControlFlow<()> {
+    match level {
+        Level::Kept => visit(window, Look::at(&window.none(), None)),
+        _ if window.len() == 0 => ControlFlow::Continue(()),
+        Level::Lost => {
+            let all = window.closed(0..window.len());
+            visit(window, Look::at(&all, Some(Choice::LoseAll)))
+        }
+        Level::Wide => wide(window.model, moment).into_iter().try_for_each(|(choice, ids)| {
+            let lost = window.closed(ids.into_iter().filter_map(|id| window.place(id)));
+            visit(window, Look::at(&lost, Some(choice)))
+        }),
+        Level::TornNow => torn_now(window, moment, visit),
+        Level::Omitted(count) => Omissions::new(window, moment, count, false).visit(visit),
+        Level::Torn(count) => Omissions::new(window, moment, count, true).visit(visit),
+        Level::Sampled => ControlFlow::Continue(()),
+    }
+}
+
+/// The losses with exactly `count` omissions: with `torn`, those with a torn page among them, else those
+/// without.
+struct Omissions<'a, 'w> {
+    window: &'a mut Window<'w>,
+    moment: &'a Moment,
+    count: usize,
+    torn: bool,
+    chosen: Vec<usize>,
+    options: Vec<Rc<Ways>>,
+}
+
+impl<'a, 'w> Omissions<'a, 'w> {
+    fn new(window: &'a mut Window<'w>, moment: &'a Moment, count: u32, torn: bool) -> Self {
+        let count = count as usize;
+        Omissions { window, moment, count, torn, chosen: Vec::new(), options: Vec::new() }
     }
 
-    /// The torn pages in place of the lost change `id`.
-    fn torn_in(&mut self, id: u32, lost: &BTreeSet<u32>) -> Vec<Choice> {
-        let (model, moment) = (self.model, self.moment);
-        let own =
-            self.closures.iter().find(|(other, _)| *other == id).map(|(_, lost)| lost.clone());
-        let own = own.expect("a chosen micro-op has a closure");
-        let file = |id: &u32| model.micros.all[*id as usize].part.file();
-        if model.profile.order == Kept::Everything
-            || lost.difference(&own).any(|other| file(other) == file(&id))
-        {
-            return torn_pages(model, moment, lost, id);
+    fn visit(mut self, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let nothing = self.window.none();
+        self.deepen(&nothing, 0, visit)
+    }
+
+    /// Loses one more, of those from `from` on that `lost` does not hold and that take none of the chosen.
+    fn deepen(&mut self, lost: &Places, from: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let mut with = self.window.none();
+        for index in from..self.window.firsts().len() {
+            let place = self.window.firsts()[index];
+            let closure = self.window.closure(place);
+            if lost.contains(place) || self.chosen.iter().any(|other| closure.contains(*other)) {
+                continue;
+            }
+            with.clone_from(lost);
+            with.union_with(closure);
+            self.chosen.push(place);
+            self.look(&with, visit)?;
+            if self.chosen.len() < self.count {
+                self.deepen(&with, index + 1, visit)?;
+            }
+            self.chosen.pop();
         }
-        let alone = || torn_pages(model, moment, &own, id);
-        self.spoilt.entry(id).or_insert_with(alone).clone()
+        ControlFlow::Continue(())
+    }
+
+    /// What may become of `lost`, of which the chosen stand on none of it.
+    fn look(&mut self, lost: &Places, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let missing = self.count - self.chosen.len();
+        if missing > 0 && !self.window.model.profile.stale_bytes {
+            return ControlFlow::Continue(());
+        }
+        self.options.clear();
+        for index in 0..self.chosen.len() {
+            let ways = self.window.ways(self.moment, self.chosen[index], lost, self.torn);
+            self.options.push(ways);
+        }
+        if missing == 0 {
+            let (options, torn) = (&self.options[..], self.torn);
+            return visit(self.window, Look { lost, named: None, options, torn });
+        }
+        // Stale bytes in place of what went with the chosen are omissions of their own.
+        let more = lost.ones().filter(|place| !self.chosen.contains(place));
+        let more = more.filter_map(|place| self.window.stale(self.moment, place, lost));
+        let more: Vec<Rc<Ways>> = more.map(|way| Rc::new(Ways::only(way))).collect();
+        self.with_more(lost, &more, visit)
+    }
+
+    fn with_more(
+        &mut self,
+        lost: &Places,
+        more: &[Rc<Ways>],
+        visit: &mut Visit<'_>,
+    ) -> ControlFlow<()> {
+        if self.options.len() == self.count {
+            let (options, torn) = (&self.options[..], self.torn);
+            return visit(self.window, Look { lost, named: None, options, torn });
+        }
+        for (index, stale) in more.iter().enumerate() {
+            self.options.push(stale.clone());
+            self.with_more(lost, &more[index + 1..], visit)?;
+            self.options.pop();
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -275,49 +291,53 @@ fn fits(
         && build::tearing(model, moment, lost, newer, older).is_some()
 }
 
-/// Ops with several micro-ops in the window, whole and from each of their micro-ops on: a write in
-/// flight may have copied any prefix of its pages.
-fn ops(model: &Model, moment: &Moment) -> Vec<Choice> {
+/// What is lost together though no rule ties it: ops from each of their micro-ops on (a write in flight may
+/// have copied any prefix of its pages), and all that is unsynced of an inode.
+pub(super) fn wide(model: &Model, moment: &Moment) -> Vec<(Choice, Vec<u32>)> {
+    let open = |id: &u32| moment.window.binary_search(id).is_ok();
     let ops: BTreeSet<usize> =
         moment.window.iter().map(|&id| model.micros.all[id as usize].op).collect();
     let tails = |op: usize| {
         let range = model.micros.of_op[op].clone();
-        let parts = range.clone().filter(|id| moment.window.binary_search(id).is_ok()).count();
+        let parts = range.clone().filter(open).count();
         // The last micro-op alone is an omission of its own already.
-        (0..range.len().saturating_sub(1) as u32)
-            .filter(move |_| parts > 1)
-            .map(move |from| Choice::LoseOp { op, from })
+        let from = (0..range.len().saturating_sub(1) as u32).filter(move |_| parts > 1);
+        from.map(move |from| {
+            let ids = range.clone().skip(from as usize).filter(open).collect();
+            (Choice::LoseOp { op, from }, ids)
+        })
     };
-    ops.into_iter().flat_map(tails).collect()
-}
-
-/// Inodes of which several ops are unsynced.
-fn inodes(model: &Model, moment: &Moment) -> Vec<Ino> {
-    let mut ops: BTreeMap<Ino, BTreeSet<usize>> = BTreeMap::new();
+    let mut inodes: BTreeMap<Ino, (BTreeSet<usize>, Vec<u32>)> = BTreeMap::new();
     for &id in &moment.window {
         let micro = &model.micros.all[id as usize];
         let mut add = |ino| {
-            ops.entry(ino).or_default().insert(micro.op);
+            let (ops, ids) = inodes.entry(ino).or_default();
+            ops.insert(micro.op);
+            ids.push(id);
         };
         match &micro.part {
             Part::Slots(changes) => changes.iter().for_each(|(slot, _)| add(slot.dir)),
             part => part.ino().into_iter().for_each(add),
         }
     }
-    ops.into_iter().filter(|(_, ops)| ops.len() > 1).map(|(ino, _)| ino).collect()
+    // Of which several ops are unsynced.
+    let several = inodes.into_iter().filter(|(_, (ops, _))| ops.len() > 1);
+    let inodes = several.map(|(ino, (_, ids))| (Choice::LoseInode(ino), ids));
+    ops.into_iter().flat_map(tails).chain(inodes).collect()
 }
 
-/// Torn pages: of a write the pages that it touches, of a sync all unsynced ones that it covers.
-fn torn(model: &Model, moment: &Moment) -> Vec<Choice> {
+/// Torn pages of what is under way: of a write the pages that it touches, of a sync all unsynced ones that
+/// it covers.
+fn torn_now(window: &mut Window<'_>, moment: &Moment, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    let model = window.model;
     let mut pages: BTreeSet<(Ino, u64)> = BTreeSet::new();
-    let unsynced = moment.pages(model);
     for &op in &moment.latest {
-        let of = |ino: Ino| unsynced.keys().copied().filter(move |(i, _)| *i == ino);
+        let of = |ino: Ino| window.unsynced_pages(ino).map(move |page| (ino, page));
         match &model.trace.ops[op].op {
             Op::Sync { ino, .. } | Op::SyncMap { ino, .. } | Op::StartWriteback { ino } => {
                 pages.extend(of(*ino));
             }
-            Op::SyncAll => pages.extend(unsynced.keys()),
+            Op::SyncAll => pages.extend(window.unsynced_files().flat_map(of)),
             _ => pages.extend(model.micros.of_op[op].clone().filter_map(|id| {
                 match &model.micros.all[id as usize].part {
                     Part::Page(patch) => Some((patch.ino, patch.page)),
@@ -326,19 +346,16 @@ fn torn(model: &Model, moment: &Moment) -> Vec<Choice> {
             })),
         }
     }
-    let newest = pages.into_iter().filter_map(|page| Some((page, *unsynced.get(&page)?.last()?)));
-    newest.flat_map(|(page, newer)| torn_page(model, moment, page, newer)).collect()
-}
-
-/// The mixes of `newer` with the version before it, with what is durable, and with stale bytes.
-fn torn_page(model: &Model, moment: &Moment, page: (Ino, u64), newer: u32) -> Vec<Choice> {
-    let before = moment.versions(model, page).take_while(|&id| id < newer).last();
-    let mut olders = vec![Older::Durable];
-    olders.extend(before.map(Older::Version));
-    if model.profile.stale_bytes {
-        olders.push(Older::Stale);
+    for page in pages {
+        let Some(newest) = window.newest(page) else { continue };
+        for (lost, ways) in window.torn_page(moment, page, newest) {
+            if !ways.all.is_empty() {
+                let options = [Rc::new(ways)];
+                visit(window, Look { lost: &lost, named: None, options: &options, torn: true })?;
+            }
+        }
     }
-    olders.into_iter().flat_map(|older| mixes(model, moment, newer, older)).collect()
+    ControlFlow::Continue(())
 }
 
 /// The distinct mixes of two versions of a page; none where the profile does not allow the pair.
@@ -351,5 +368,8 @@ pub(crate) fn mixes(model: &Model, moment: &Moment, newer: u32, older: Older) ->
             .filter(|_| moment.durable.content(patch.ino).is_some())
     };
     let (Some(none), Some(all)) = (image(0), image(u8::MAX)) else { return Vec::new() };
-    tears(&none, &all).into_iter().map(|sectors| Choice::Torn { newer, older, sectors }).collect()
+    tears(differing(&none, &all))
+        .into_iter()
+        .map(|sectors| Choice::Torn { newer, older, sectors })
+        .collect()
 }

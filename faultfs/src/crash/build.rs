@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use twox_hash::XxHash3_128;
 
 use super::tape::{Choice, Older, Tape};
-use crate::disk::{Content, Disk, Page};
+use crate::disk::{Content, Disk, Page, next_word};
 use crate::model::{Model, Moment, Part};
 use crate::op::{Ino, PAGE, SECTOR, Slot};
 use crate::trace::Stamp;
@@ -46,10 +46,21 @@ impl Change {
         images: &mut Images,
     ) -> Option<Change> {
         let lost = lost(model, moment, tape)?;
-        let mut change = Change::without(model, moment, &lost);
-        for choice in &tape.0 {
+        Change::under(model, moment, &lost, &tape.0, images)
+    }
+
+    /// What is lost, which is closed upward, and the torn and stale pages among `choices`.
+    pub(crate) fn under(
+        model: &Model,
+        moment: &Moment,
+        lost: &BTreeSet<u32>,
+        choices: &[Choice],
+        images: &mut Images,
+    ) -> Option<Change> {
+        let mut change = Change::without(model, moment, lost);
+        for choice in choices {
             match choice {
-                Choice::Stale(id) => change.stale(model, *id, &lost)?,
+                Choice::Stale(id) => change.stale(model, *id, lost)?,
                 Choice::Torn { newer, older, sectors } => {
                     let Part::Page(patch) = &model.micros.all.get(*newer as usize)?.part else {
                         return None;
@@ -57,10 +68,10 @@ impl Change {
                     let content = change.files.get_mut(&patch.ino)?;
                     if patch.versions() == u8::MAX {
                         let len = content.len().saturating_sub(patch.page * PAGE).min(PAGE);
-                        let page = images.torn(model, moment, &lost, *choice, len as usize)?;
+                        let page = images.torn(model, moment, lost, *choice, len as usize)?;
                         content.put_page(patch.page, page);
                     } else {
-                        let image = torn(model, moment, &lost, *newer, *older, *sectors)?;
+                        let image = torn(model, moment, lost, *newer, *older, *sectors)?;
                         copy_sectors(&image, content.page_mut(patch.page), patch.versions());
                     }
                 }
@@ -375,30 +386,28 @@ fn apply(part: &Part, page: u64, bytes: &mut PageBytes) {
     }
 }
 
-/// What the device held before: never zeros, never text, and the same on every machine. Words of the
-/// generator SplitMix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
+/// What the device held before: never zeros, never text, and the same on every machine.
 pub(crate) fn stale_bytes(ino: Ino, page: u64) -> PageBytes {
     let seed = XxHash3_128::oneshot(&[&ino.0.to_le_bytes()[..], &page.to_le_bytes()].concat());
     let mut state = seed as u64;
     let mut bytes = [0; PAGE as usize];
     for word in bytes.as_chunks_mut::<8>().0 {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        *word = (mixed ^ mixed >> 31).to_le_bytes();
+        *word = next_word(&mut state).to_le_bytes();
     }
     bytes
 }
 
-/// Every way in which a page may mix `newer` into `older`: the newer version as a prefix, a suffix, or
-/// whole but for one hole, in sectors. Ways that give equal bytes are listed once.
-pub(crate) fn tears(older: &PageBytes, newer: &PageBytes) -> Vec<u8> {
-    let sector = |bytes: &PageBytes, i: usize| -> [u8; SECTOR as usize] {
-        let from = i * SECTOR as usize;
-        bytes[from..from + SECTOR as usize].try_into().expect("a sector")
-    };
-    let differs =
-        (0..8).fold(0u8, |mask, i| mask | u8::from(sector(older, i) != sector(newer, i)) << i);
+/// The sectors in which two pages differ.
+pub(crate) fn differing(one: &PageBytes, other: &PageBytes) -> u8 {
+    let sectors = one.as_chunks::<{ SECTOR as usize }>().0.iter();
+    let pairs = sectors.zip(other.as_chunks::<{ SECTOR as usize }>().0).enumerate();
+    pairs.fold(0, |mask, (index, (one, other))| mask | u8::from(one != other) << index)
+}
+
+/// Every way in which a page may mix a newer version into an older one, which differ in these sectors: the
+/// newer one as a prefix, a suffix, or whole but for one hole, in sectors. Ways that give equal bytes are
+/// listed once.
+pub(crate) fn tears(differs: u8) -> Vec<u8> {
     let mut seen = BTreeSet::from([0, differs]);
     let mut out = Vec::new();
     // A hole [from, to) of older sectors; one that touches an end leaves a suffix or a prefix.

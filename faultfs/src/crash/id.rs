@@ -8,6 +8,24 @@ use crate::disk::{Body, Disk, ROOT_PLACE, digest_of, dir_node, entry_term, file_
 use crate::model::{Model, Moment, Part};
 use crate::op::{Ino, Name, Op, Slot};
 
+/// What is not as on the disk on which nothing was lost.
+#[derive(Default, Debug)]
+pub(crate) struct Diff {
+    /// Files with other data or another size: the size, and the sum of the pages.
+    pub(crate) files: BTreeMap<Ino, (u64, u128)>,
+    pub(crate) modes: BTreeMap<Ino, u32>,
+    /// What stands in slots.
+    pub(crate) slots: BTreeMap<Slot, Option<Ino>>,
+}
+
+impl From<Change> for Diff {
+    fn from(change: Change) -> Self {
+        let files =
+            change.files.iter().map(|(ino, content)| (*ino, (content.len(), content.sum())));
+        Diff { files: files.collect(), modes: change.modes, slots: change.slots }
+    }
+}
+
 /// The hashes of a disk, kept up to date as a run goes on. Memory in proportion to the names and inodes
 /// of the run.
 pub(crate) struct Ids<'a> {
@@ -65,7 +83,7 @@ impl<'a> Ids<'a> {
         ids.linked = links.chain(moved).chain(several).collect();
         // Every entry's term is still to be added.
         let slots = ids.entries.iter().map(|(slot, (ino, _))| (slot.clone(), Some(*ino)));
-        let all = Change { slots: slots.collect(), ..Change::default() };
+        let all = Diff { slots: slots.collect(), ..Diff::default() };
         ids.take(base, &all);
         ids
     }
@@ -73,7 +91,7 @@ impl<'a> Ids<'a> {
     /// Takes in what was asked for since; `moment` is a later one than at the call before.
     pub(crate) fn follow(&mut self, moment: &Moment) {
         let (trace, micros) = (&self.model.trace, &self.model.micros);
-        let mut change = Change::default();
+        let mut change = Diff::default();
         while trace.ops.get(self.next).is_some_and(|record| record.start <= moment.stamp) {
             let parts = micros.of_op[self.next].clone().map(|id| &micros.all[id as usize].part);
             for part in parts {
@@ -88,7 +106,7 @@ impl<'a> Ids<'a> {
                     Part::Page(_) | Part::Len { .. } => {
                         let ino = part.file().expect("data and sizes are of files");
                         let content = moment.kept.content(ino).expect("and files are on the disk");
-                        change.files.entry(ino).or_insert_with(|| content.clone());
+                        change.files.entry(ino).or_insert_with(|| (content.len(), content.sum()));
                     }
                 }
             }
@@ -98,14 +116,14 @@ impl<'a> Ids<'a> {
     }
 
     /// The hash of the disk that `change` makes of what is kept.
-    pub(crate) fn of(&self, moment: &Moment, change: &Change) -> u128 {
+    pub(crate) fn of(&self, moment: &Moment, change: &Diff) -> u128 {
         let mut overlay = Overlay::new(self, &moment.kept, change);
         let root = overlay.node(Ino::ROOT);
         let several = self.linked.iter().filter_map(|&ino| overlay.places(ino));
         digest_of(root, several)
     }
 
-    fn take(&mut self, kept: &Disk, change: &Change) {
+    fn take(&mut self, kept: &Disk, change: &Diff) {
         let mut overlay = Overlay::new(self, kept, change);
         for ino in overlay.touched.clone() {
             overlay.node(ino);
@@ -129,7 +147,7 @@ impl<'a> Ids<'a> {
 struct Overlay<'a> {
     ids: &'a Ids<'a>,
     kept: &'a Disk,
-    change: &'a Change,
+    change: &'a Diff,
     /// Inodes whose hash differs.
     touched: BTreeSet<Ino>,
     /// Entries whose term differs, with what stands there.
@@ -140,7 +158,7 @@ struct Overlay<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    fn new(ids: &'a Ids<'a>, kept: &'a Disk, change: &'a Change) -> Self {
+    fn new(ids: &'a Ids<'a>, kept: &'a Disk, change: &'a Diff) -> Self {
         let slots = change.slots.clone();
         let inodes = change.files.keys().chain(change.modes.keys()).copied();
         let touched: BTreeSet<Ino> = inodes.chain(slots.keys().map(|slot| slot.dir)).collect();
@@ -181,8 +199,8 @@ impl<'a> Overlay<'a> {
         let mode = self.change.modes.get(&ino).copied().unwrap_or(inode.mode);
         let node = match (&inode.body, self.change.files.get(&ino)) {
             (Body::Dir(_), _) => dir_node(mode, self.sum(ino)),
-            (Body::File(_), Some(content)) => file_node(mode, content),
-            (Body::File(content), None) => file_node(mode, content),
+            (Body::File(_), Some((len, sum))) => file_node(mode, *len, *sum),
+            (Body::File(content), None) => file_node(mode, content.len(), content.sum()),
             (Body::Symlink(_), _) => crate::disk::Inode { mode, ..inode.clone() }.leaf(),
         };
         self.nodes.insert(ino, node);

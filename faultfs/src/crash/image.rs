@@ -8,6 +8,7 @@ use fastrand::Rng;
 use super::build::build;
 use super::sample;
 use super::tape::{Choice, Tape, Token};
+use super::window::Window;
 use crate::disk::Disk;
 use crate::explore::trace_id;
 use crate::fs::FaultFs;
@@ -57,7 +58,11 @@ impl CrashImage {
             Loss::Nothing => Tape::default(),
             Loss::Everything if moment.window.is_empty() => Tape::default(),
             Loss::Everything => Tape(vec![Choice::LoseAll]),
-            Loss::Seeded(seed) => sample::draw(&model, moment, &mut Rng::with_seed(seed)),
+            Loss::Seeded(seed) => {
+                let mut window = Window::new(&model);
+                window.follow(moment);
+                sample::draw(&mut window, moment, &mut Rng::with_seed(seed)).tape()
+            }
         };
         let disk = build(&model, moment, &tape).expect("a tape of this moment is legal");
         let (stamp, marks) = (moment.stamp, Marks::clone(&moment.marks));

@@ -2,6 +2,8 @@
 
 mod bound;
 mod bounded;
+#[cfg(test)]
+mod brute;
 mod build;
 #[cfg(test)]
 mod complete;
@@ -17,6 +19,8 @@ mod sample;
 mod shrink;
 mod states;
 mod tape;
+mod ways;
+mod window;
 #[cfg(test)]
 mod within;
 

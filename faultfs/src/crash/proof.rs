@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::reference::Machine;
 use super::tape::Tape;
-use super::{CrashImage, Loss, bounded, build, complete};
+use super::{CrashImage, Loss, bounded, brute, build, complete};
 use crate::disk::Disk;
 use crate::model::{Kept, Model, Moment, Profile};
 use crate::op::{Bytes, Ino, Kind, Name, Op, PAGE, Slot, SyncKind};
@@ -474,7 +474,7 @@ fn stronger_profiles_leave_fewer_disks() {
 pub(super) fn tapes(model: &Model, moment: &Moment, omissions: u32) -> Vec<Tape> {
     let mut tapes = Vec::new();
     for level in bounded::levels(&model.profile, omissions) {
-        let _ = bounded::visit(model, moment, level, &mut |tape| {
+        let _ = brute::visit(model, moment, level, &mut |tape| {
             tapes.push(tape);
             ControlFlow::Continue(())
         });

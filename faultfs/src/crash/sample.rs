@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
-use super::bounded::{is_first, may_be_stale, torn_pages};
 use super::tape::{Choice, Tape};
-use crate::model::{Model, Moment};
+use super::ways::Way;
+use super::window::{Places, Window};
+use crate::model::Moment;
 
 /// Draws a legal tape. How much is lost differs from draw to draw, so that nearly whole and nearly empty
 /// disks are as likely as those in between.
@@ -14,8 +15,7 @@ use crate::model::{Model, Moment};
 /// Every set of losses may be drawn from a window of up to twice [`RUNS`] micro-ops; of a longer one those
 /// of at most so many runs of neighbours, so that tokens stay short. At most [`SPOILT`] pages are torn or
 /// stale.
-pub(crate) fn draw(model: &Model, moment: &Moment, random: &mut Rng) -> Tape {
-    let window = &moment.window;
+pub(crate) fn draw(window: &mut Window<'_>, moment: &Moment, random: &mut Rng) -> Drawn {
     let chosen = match window.len() {
         len if len <= 2 * RUNS => {
             let eighths = *random.choice(&[0, 1, 4, 7, 8]).expect("there are some");
@@ -23,23 +23,33 @@ pub(crate) fn draw(model: &Model, moment: &Moment, random: &mut Rng) -> Tape {
         }
         len => runs(len, random),
     };
-    let mut tape = Tape(words(window, &chosen));
-    let lost = moment.closed_upward(model, chosen.iter().map(|index| window[*index]));
-    let mut pages: Vec<u32> = lost.iter().copied().collect();
+    let lost = window.closed(chosen.iter().copied());
+    let mut pages: Vec<usize> = lost.ones().collect();
     random.shuffle(&mut pages);
     let drawn = random.usize(0..=SPOILT);
-    let spoilt = pages.into_iter().filter_map(|id| {
-        let mut ways = Vec::new();
-        ways.extend(may_be_stale(model, &lost, id).then_some(Choice::Stale(id)));
-        if is_first(model, moment, id, &lost) {
-            ways.extend(torn_pages(model, moment, &lost, id));
-        }
-        Some((id, random.choice(ways)?))
+    let spoilt = pages.into_iter().filter_map(|place| {
+        let ways = window.spoils(moment, place, &lost);
+        Some((place, random.choice(ways)?))
     });
     // In the order in which they were written.
-    let spoilt: BTreeMap<u32, Choice> = spoilt.take(drawn).collect();
-    tape.0.extend(spoilt.into_values());
-    tape
+    let spoilt: BTreeMap<usize, Way> = spoilt.take(drawn).collect();
+    let choices = words(&moment.window, &chosen);
+    Drawn { choices, lost, spoilt: spoilt.into_values().collect() }
+}
+
+/// What was drawn.
+pub(crate) struct Drawn {
+    choices: Vec<Choice>,
+    pub(crate) lost: Places,
+    /// The torn and stale pages.
+    pub(crate) spoilt: Vec<Way>,
+}
+
+impl Drawn {
+    pub(crate) fn tape(&self) -> Tape {
+        let spoilt = self.spoilt.iter().map(|way| way.choice);
+        Tape(self.choices.iter().copied().chain(spoilt).collect())
+    }
 }
 
 /// Runs of neighbours that one draw loses.

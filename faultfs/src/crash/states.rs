@@ -4,17 +4,19 @@
 //! contents, modes; and they are the same state only under the same marks, for the same bytes with more
 //! acknowledged are a stricter question.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::{ControlFlow, Range};
 
 use fastrand::Rng;
 
 use super::bound::Bound;
 use super::bounded::{self, Level, is_first};
-use super::build::{Change, Images, build, lost};
-use super::id::Ids;
+use super::build::{Change, build, lost};
+use super::id::{Diff, Ids};
 use super::sample;
 use super::tape::Tape;
+use super::ways::{Loss, Way};
+use super::window::{Places, Window};
 use crate::disk::Disk;
 use crate::model::{Model, Moment, Moments};
 use crate::op::Ino;
@@ -40,8 +42,6 @@ pub(crate) struct Listing {
     pub(crate) distinct: Vec<State>,
     /// What was listed of each level.
     pub(crate) levels: Vec<Covered>,
-    /// Where each state stands, by its disk's hash and its marks.
-    known: HashMap<Key, u32>,
 }
 
 /// A state as it is told apart: the hash of the disk, and how many ids the marks hold. They only grow
@@ -69,15 +69,10 @@ impl Listing {
         bound: &Bound,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Listing {
-        let listing = Listing {
-            crash_points: 0,
-            states: 0,
-            distinct: Vec::new(),
-            levels: Vec::new(),
-            known: HashMap::new(),
-        };
-        let (points, keys, images) = (Vec::new(), Vec::new(), Images::default());
-        let mut lister = Lister { model, points, listing, keys, images, go_on };
+        let listing =
+            Listing { crash_points: 0, states: 0, distinct: Vec::new(), levels: Vec::new() };
+        let (points, known, keys) = (Vec::new(), HashSet::default(), Vec::new());
+        let mut lister = Lister { model, points, listing, known, keys, go_on };
         lister.find_points(places);
         let room =
             usize::try_from(bound.budget.saturating_sub(bound.samples)).unwrap_or(usize::MAX);
@@ -118,9 +113,9 @@ struct Lister<'a> {
     model: &'a Model,
     points: Vec<Point>,
     listing: Listing,
+    known: HashSet<Key, Mixed>,
     /// The keys of the states in the list.
     keys: Vec<Key>,
-    images: Images,
     go_on: &'a mut dyn FnMut() -> bool,
 }
 
@@ -175,21 +170,25 @@ impl Lister<'_> {
 
     /// Lists a level at these crash points, in order; how many were done, and whether all of them fit.
     fn pass(&mut self, level: Level, room: usize, points: &[Point]) -> (u64, bool) {
-        let model = self.model;
-        let (mut moments, mut ids) = (model.moments(), Ids::new(model));
+        let mut walk = Walk::new(self.model);
         for (done, point) in (0..).zip(points) {
             if !(self.go_on)() {
                 return (done, false);
             }
-            let moment = moments.seek(point.stamp).expect("a crash point of this run");
-            ids.follow(moment);
             let (first, states) = (self.listing.distinct.len(), self.listing.states);
-            let whole = bounded::visit(model, moment, level, &mut |tape| {
-                self.add(&ids, moment, tape);
-                match self.listing.distinct.len() > room {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
+            let (window, mut at) = walk.to(point.stamp);
+            let whole = bounded::visit(window, at.moment, level, &mut |window, look| {
+                self.listing.states += look.tapes();
+                let loss = window.loss(at.moment, look.lost);
+                look.each(&mut |ways| {
+                    if let Some(key) = at.key(window, look.lost, &loss, ways, &|| look.tape(ways)) {
+                        self.add(key, || State { stamp: point.stamp, tape: look.tape(ways) });
+                    }
+                    match self.listing.distinct.len() > room {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                })
             });
             if whole.is_break() {
                 self.forget(first, states);
@@ -200,23 +199,17 @@ impl Lister<'_> {
     }
 
     /// Adds a state, unless it is known.
-    fn add(&mut self, ids: &Ids<'_>, moment: &Moment, tape: Tape) {
-        let images = &mut self.images;
-        let Some(change) = Change::with(self.model, moment, &tape, images) else { return };
-        self.listing.states += 1;
-        let key = (ids.of(moment, &change), marks_of(moment));
-        let place = u32::try_from(self.listing.distinct.len()).expect("fewer than 2^32 states");
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.listing.known.entry(key) {
-            entry.insert(place);
+    fn add(&mut self, key: Key, state: impl FnOnce() -> State) {
+        if self.known.insert(key) {
             self.keys.push(key);
-            self.listing.distinct.push(State { stamp: moment.stamp, tape });
+            self.listing.distinct.push(state());
         }
     }
 
     /// Forgets all states from this one on.
     fn forget(&mut self, first: usize, states: u64) {
         for key in self.keys.drain(first..) {
-            self.listing.known.remove(&key);
+            self.known.remove(&key);
         }
         self.listing.distinct.truncate(first);
         self.listing.states = states;
@@ -246,16 +239,117 @@ impl Lister<'_> {
 
     /// One state for each pair of a crash point and a seed; the points ascend.
     fn draw(&mut self, draws: &[(usize, u64)]) {
-        let model = self.model;
-        let (mut moments, mut ids) = (model.moments(), Ids::new(model));
+        let mut walk = Walk::new(self.model);
         for (point, seed) in draws {
-            let moment = moments.seek(self.points[*point].stamp).expect("a crash point");
-            ids.follow(moment);
-            if !moment.window.is_empty() {
-                let tape = sample::draw(model, moment, &mut Rng::with_seed(*seed));
-                self.add(&ids, moment, tape);
+            let stamp = self.points[*point].stamp;
+            let (window, mut at) = walk.to(stamp);
+            if window.len() == 0 {
+                continue;
+            }
+            let drawn = sample::draw(window, at.moment, &mut Rng::with_seed(*seed));
+            self.listing.states += 1;
+            let loss = window.loss(at.moment, &drawn.lost);
+            let ways: Vec<&Way> = drawn.spoilt.iter().collect();
+            if let Some(key) = at.key(window, &drawn.lost, &loss, &ways, &|| drawn.tape()) {
+                self.add(key, || State { stamp, tape: drawn.tape() });
             }
         }
+    }
+}
+
+/// Goes from crash point to crash point, with all by which states are told apart.
+struct Walk<'a> {
+    moments: Moments<'a>,
+    window: Window<'a>,
+    ids: Ids<'a>,
+    /// What the states are worth that were looked at since anything was said or became durable.
+    seen: HashSet<u128, Mixed>,
+    marks: u32,
+}
+
+impl<'a> Walk<'a> {
+    fn new(model: &'a Model) -> Self {
+        Walk {
+            moments: model.moments(),
+            window: Window::new(model),
+            ids: Ids::new(model),
+            seen: HashSet::default(),
+            marks: 0,
+        }
+    }
+
+    /// To a crash point of the run that is no earlier than the last.
+    fn to(&mut self, stamp: Stamp) -> (&mut Window<'a>, At<'a, '_>) {
+        let moment = self.moments.seek(stamp).expect("a crash point of this run");
+        self.ids.follow(moment);
+        let marks = marks_of(moment);
+        if self.window.follow(moment) || self.marks != marks {
+            self.seen.clear();
+        }
+        self.marks = marks;
+        let at = At { moment, ids: &self.ids, seen: &mut self.seen, marks };
+        (&mut self.window, at)
+    }
+}
+
+/// A crash point.
+struct At<'a, 'w> {
+    moment: &'w Moment,
+    ids: &'w Ids<'a>,
+    seen: &'w mut HashSet<u128, Mixed>,
+    marks: u32,
+}
+
+impl At<'_, '_> {
+    /// The key of a state, unless one that is worth the same was looked at.
+    fn key(
+        &mut self,
+        window: &Window<'_>,
+        lost: &Places,
+        loss: &Loss,
+        ways: &[&Way],
+        tape: &dyn Fn() -> Tape,
+    ) -> Option<Key> {
+        let (model, moment) = (window.model, self.moment);
+        let mut pages = ways.iter().filter_map(|way| way.page);
+        let diff = if pages.next().is_some_and(|page| pages.any(|other| other == page)) {
+            // What becomes of a page twice is not what becomes of it once and once.
+            Diff::from(Change::of(model, moment, &tape()).expect("a listed tape is legal"))
+        } else if self.seen.insert(loss.with(window, ways)) {
+            window.diff(lost, loss, ways)
+        } else {
+            return None;
+        };
+        Some((self.ids.of(moment, &diff), self.marks))
+    }
+}
+
+/// Hashes what is a hash already.
+#[derive(Clone, Copy, Default)]
+struct Mixed(u64);
+
+impl std::hash::BuildHasher for Mixed {
+    type Hasher = Mixed;
+    fn build_hasher(&self) -> Mixed {
+        Mixed(0)
+    }
+}
+
+impl std::hash::Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0 ^= number as u64;
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = self.0.wrapping_add(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Crash points: for every start, end and mark of a run, what is certainly on the disk by then and what
 //! may or may not be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Kept, Model, Part};
 use crate::disk::Disk;
@@ -25,6 +25,9 @@ pub(crate) struct Moment {
     pub(crate) latest: Vec<usize>,
     /// False where the previous moment allowed the same disks under the same marks.
     pub(crate) is_new: bool,
+    /// Counts the micro-ops that have become durable or were left clean: of two moments with the same count
+    /// the later one has all that the earlier has in its window, and what came since behind it.
+    pub(crate) settled: usize,
     /// Data that a failed sync has left clean, and sizes that came with it: no later sync covers them, and
     /// what waited for them does so no more.
     cleaned: BTreeSet<u32>,
@@ -62,6 +65,7 @@ impl<'a> Moments<'a> {
             marks: Said::default(),
             latest: Vec::new(),
             is_new: true,
+            settled: 0,
             cleaned: BTreeSet::new(),
         };
         let in_flight = BTreeSet::new();
@@ -123,6 +127,7 @@ impl<'a> Moments<'a> {
                 self.cover(index, &mut covered);
                 covered.retain(|&id| self.is_data(id));
                 self.now.cleaned.extend(&covered);
+                self.now.settled += covered.len();
                 let later = |&id: &u32| &self.model.order.needed_by[id as usize];
                 let waits_no_more = |id: &u32| {
                     later(id).iter().any(|&later| self.now.is_void(self.model, later, *id))
@@ -263,6 +268,7 @@ impl<'a> Moments<'a> {
             part.apply(&mut self.now.durable);
         }
         self.now.window.retain(|id| !forced.contains(id));
+        self.now.settled += forced.len();
         !forced.is_empty()
     }
 }
@@ -325,16 +331,5 @@ impl Moment {
         }
         lost.retain(open);
         lost
-    }
-
-    /// The pages of the window with the micro-ops on them.
-    pub(crate) fn pages(&self, model: &Model) -> BTreeMap<(Ino, u64), Vec<u32>> {
-        let mut pages: BTreeMap<(Ino, u64), Vec<u32>> = BTreeMap::new();
-        for &id in &self.window {
-            if let Part::Page(patch) = &model.micros.all[id as usize].part {
-                pages.entry((patch.ino, patch.page)).or_default().push(id);
-            }
-        }
-        pages
     }
 }

@@ -1,0 +1,454 @@
+//! What a loss makes of a disk, and what may stand in place of each page that is lost, as sums: neither is
+//! built to be told apart from others.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::bounded::{may_be_stale, mixes, torn_pages};
+use super::build::{self, Change, Images, stale_bytes, tears};
+use super::id::Diff;
+use super::tape::{Choice, Older, Tape};
+use super::window::{At, File, Pages, Places, Value, Window};
+use crate::disk::{Page, Terms, factor, page_factor};
+use crate::model::{Kept, Moment, Part};
+use crate::op::{Ino, PAGE, SECTOR};
+
+/// What is lost, and what that makes of the disk.
+pub(crate) struct Loss {
+    /// What the disk is worth, by how it differs from what is durable: at crash points between which nothing
+    /// became durable, what is worth the same is the same disk. Disks may be equal that are not: what no
+    /// name leads to is not seen.
+    pub(crate) sum: u128,
+    files: Vec<(usize, Value)>,
+    slots: Vec<usize>,
+    modes: Vec<usize>,
+}
+
+/// One thing that may become of a lost micro-op.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) choice: Choice,
+    /// The page that is torn or stale.
+    pub(crate) page: Option<(usize, u64)>,
+    /// What it adds to the sum of its file's pages.
+    delta: u128,
+}
+
+/// All that may become of one lost micro-op.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Ways {
+    pub(crate) all: Vec<Way>,
+    /// How many of them are torn pages, which come last.
+    pub(crate) torn: usize,
+    /// Those that do not look like one before them; torn pages and others apart.
+    pub(crate) distinct: Vec<usize>,
+}
+
+/// What the ways of a page of a plain file depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key {
+    place: usize,
+    /// How much of the page lies in the file.
+    len: usize,
+    is_exposed: bool,
+    /// The first version that would be written to a page which was exposed without it.
+    stale_from: usize,
+    torn: bool,
+}
+
+impl Ways {
+    fn of(all: Vec<Way>) -> Ways {
+        let mut seen = BTreeSet::new();
+        let is_new = |index: &usize| seen.insert((all[*index].is_torn(), all[*index].delta));
+        let distinct = (0..all.len()).filter(is_new).collect();
+        Ways { torn: all.iter().filter(|way| way.is_torn()).count(), distinct, all }
+    }
+
+    /// Only this.
+    pub(crate) fn only(way: Way) -> Ways {
+        Ways::of(vec![way])
+    }
+
+    /// Those that `counts` says.
+    pub(crate) fn filter(&self, counts: impl Fn(Choice) -> bool) -> Ways {
+        Ways::of(self.all.iter().filter(|way| counts(way.choice)).cloned().collect())
+    }
+}
+
+impl Way {
+    pub(crate) fn lose(id: u32) -> Way {
+        Way { choice: Choice::Lose(id), page: None, delta: 0 }
+    }
+
+    pub(crate) fn is_torn(&self) -> bool {
+        matches!(self.choice, Choice::Torn { .. })
+    }
+}
+
+impl Loss {
+    /// What the disk is worth where these pages are torn or stale, which are not the same.
+    pub(crate) fn with(&self, window: &Window<'_>, ways: &[&Way]) -> u128 {
+        ways.iter().filter_map(|way| Some((way.page?.0, way.delta))).fold(
+            self.sum,
+            |sum, (file, delta)| {
+                sum.wrapping_add(window.files[file].factors[0].wrapping_mul(delta))
+            },
+        )
+    }
+}
+
+impl Window<'_> {
+    /// What all changes are worth: of each file, entry and mode by how it differs from what is durable.
+    pub(super) fn sum_of_kept(&self) -> u128 {
+        let files = self.files.iter().map(|file| file.worth(file.kept));
+        let slots = (0..self.slots.len()).map(|at| self.slot_worth(at, None));
+        let modes = (0..self.modes.len()).map(|at| self.mode_worth(at, None));
+        files.chain(slots).chain(modes).fold(0, u128::wrapping_add)
+    }
+
+    fn slot_worth(&self, at: usize, lost: Option<&Places>) -> u128 {
+        let slot = &self.slots[at];
+        let none = Places::new();
+        let now = slot.under(lost.unwrap_or(&none));
+        let index = (at as u64) << 32 | now.map_or(0, |ino| u64::from(ino.0) + 1);
+        if now == slot.durable { 0 } else { factor(4, index) }
+    }
+
+    fn mode_worth(&self, at: usize, lost: Option<&Places>) -> u128 {
+        let mode = &self.modes[at];
+        let none = Places::new();
+        let now = mode.under(lost.unwrap_or(&none));
+        let index = (at as u64) << 32 | u64::from(now);
+        if now == mode.durable { 0 } else { factor(5, index) }
+    }
+
+    /// What a loss makes of the disk; it is closed.
+    pub(crate) fn loss(&self, moment: &Moment, lost: &Places) -> Loss {
+        let (mut slots, mut modes, mut files, mut pages) = (vec![], vec![], vec![], vec![]);
+        for place in lost.ones() {
+            match &self.parts[place] {
+                At::Page { file, page } => {
+                    files.push(*file);
+                    pages.push((*file, *page));
+                }
+                At::Len { file } => files.push(*file),
+                At::Mode(at) => modes.push(*at),
+                At::Slots(at) => slots.extend(at),
+            }
+        }
+        let sort = |list: &mut Vec<usize>| {
+            list.sort_unstable();
+            list.dedup();
+        };
+        [&mut slots, &mut modes, &mut files].into_iter().for_each(sort);
+        pages.sort_unstable();
+        pages.dedup();
+        let mut sum = self.kept;
+        let files = files.into_iter().map(|at| {
+            let file = &self.files[at];
+            let first = pages.partition_point(|(file, _)| *file < at);
+            let touched = pages[first..].iter().take_while(|(file, _)| *file == at);
+            let value = match file.is_plain {
+                true => file.under(lost, touched.map(|(_, page)| *page)),
+                false => self.built(moment, file, lost),
+            };
+            sum = sum.wrapping_sub(file.worth(file.kept)).wrapping_add(file.worth(value));
+            (at, value)
+        });
+        let files = files.collect();
+        for &at in &slots {
+            let (before, now) = (self.slot_worth(at, None), self.slot_worth(at, Some(lost)));
+            sum = sum.wrapping_sub(before).wrapping_add(now);
+        }
+        for &at in &modes {
+            let (before, now) = (self.mode_worth(at, None), self.mode_worth(at, Some(lost)));
+            sum = sum.wrapping_sub(before).wrapping_add(now);
+        }
+        Loss { sum, files, slots, modes }
+    }
+
+    /// What a loss makes different, with these pages torn or stale, which are not the same.
+    pub(crate) fn diff(&self, lost: &Places, loss: &Loss, ways: &[&Way]) -> Diff {
+        let files =
+            loss.files.iter().map(|(at, value)| (self.files[*at].ino, (value.len, value.sum)));
+        let slots =
+            loss.slots.iter().map(|at| (self.slots[*at].of.clone(), self.slots[*at].under(lost)));
+        let modes = loss.modes.iter().map(|at| (self.modes[*at].of, self.modes[*at].under(lost)));
+        let mut diff =
+            Diff { files: files.collect(), modes: modes.collect(), slots: slots.collect() };
+        for way in ways {
+            let Some((file, _)) = way.page else { continue };
+            let (_, sum) = diff.files.get_mut(&self.files[file].ino).expect("its page is lost");
+            *sum = sum.wrapping_add(way.delta);
+        }
+        diff
+    }
+
+    pub(crate) fn ids_of(&self, lost: &Places) -> BTreeSet<u32> {
+        lost.ones().map(|place| self.id(place)).collect()
+    }
+
+    /// A file that is not plain, without what is lost of it.
+    fn built(&self, moment: &Moment, file: &File, lost: &Places) -> Value {
+        let of_file = file.places.iter().filter(|place| lost.contains(**place));
+        let ids = of_file.map(|place| self.id(*place)).collect();
+        let change = Change::under(self.model, moment, &ids, &[], &mut Images::default());
+        let change = change.expect("a loss without torn pages is legal");
+        let content = &change.files[&file.ino];
+        Value { len: content.len(), sum: content.sum() }
+    }
+
+    /// What may become of a lost micro-op of which nothing that it stands on is lost; with `torn`, of its page
+    /// only a part may have arrived.
+    pub(crate) fn ways(
+        &mut self,
+        moment: &Moment,
+        place: usize,
+        lost: &Places,
+        torn: bool,
+    ) -> Rc<Ways> {
+        let id = self.id(place);
+        let At::Page { file: at, page } = self.parts[place] else {
+            return Rc::new(Ways::only(Way::lose(id)));
+        };
+        let file = &self.files[at];
+        let profile = &self.model.profile;
+        let torn = torn && profile.torn_pages;
+        if !file.is_plain || (torn && !self.tears_alone(at)) {
+            let lost_ids = self.ids_of(lost);
+            let mut choices = Vec::new();
+            choices.extend(may_be_stale(self.model, &lost_ids, id).then_some(Choice::Stale(id)));
+            if torn {
+                choices.extend(torn_pages(self.model, moment, &lost_ids, id));
+            }
+            return Rc::new(self.built_ways(moment, place, lost, choices));
+        }
+        let versions = &file.pages[&page].places;
+        let kept = file.pages[&page].kept(lost);
+        let exposed = |place: &usize| self.is_exposed(*place, lost);
+        let key = Key {
+            place,
+            len: in_page(file.len_under(lost), page),
+            is_exposed: exposed(&place),
+            stale_from: versions.iter().position(exposed).unwrap_or(usize::MAX),
+            torn,
+        };
+        debug_assert_eq!(versions[kept], place);
+        if let Some(known) = self.ways.get(&key) {
+            return known.clone();
+        }
+        let ways = Rc::new(Ways::of(self.plain_ways(key)));
+        self.ways.insert(key, ways.clone());
+        ways
+    }
+
+    /// The newest version of a page torn over the version before it, over what is durable, and over stale
+    /// bytes: of each what is lost with it, and the ways.
+    pub(crate) fn torn_page(
+        &mut self,
+        moment: &Moment,
+        page: (Ino, u64),
+        newest: usize,
+    ) -> Vec<(Places, Ways)> {
+        let (model, newer) = (self.model, self.id(newest));
+        let before = moment.versions(model, page).take_while(|id| *id < newer).last();
+        let mut olders = vec![Older::Durable];
+        olders.extend(before.map(Older::Version));
+        olders.extend(model.profile.stale_bytes.then_some(Older::Stale));
+        let At::Page { file, page: number } = self.parts[newest] else { unreachable!("a page") };
+        if !self.tears_alone(file) {
+            let of = |older| {
+                let choices = mixes(model, moment, newer, older);
+                let lost = build::lost(model, moment, &Tape(vec![*choices.first()?]))?;
+                let lost = self.closed(lost.into_iter().filter_map(|id| self.place(id)));
+                let ways = self.built_ways(moment, newest, &lost, choices);
+                Some((lost, ways.filter(|choice| choice.spoils())))
+            };
+            return olders.into_iter().filter_map(of).collect();
+        }
+        let places = self.files[file].pages[&number].places.clone();
+        let of = |older| {
+            let first = if matches!(older, Older::Version(_)) { newest } else { places[0] };
+            let lost = self.closed(places.iter().copied().filter(|place| *place >= first));
+            let ways = self.ways(moment, first, &lost, true).filter(|choice| {
+                matches!(choice, Choice::Torn { newer: n, older: o, .. } if n == newer && o == older)
+            });
+            (lost, ways)
+        };
+        olders.into_iter().map(of).collect()
+    }
+
+    /// True where whether a page of the file may be torn depends on what is lost of the page alone.
+    fn tears_alone(&self, file: usize) -> bool {
+        // Where the order is of everything a torn page needs what was written to others before it.
+        self.files[file].is_plain && self.model.profile.order != Kept::Everything
+    }
+
+    /// The stale and torn pages that may stand in place of a lost change.
+    pub(crate) fn spoils(&mut self, moment: &Moment, place: usize, lost: &Places) -> Vec<Way> {
+        if self.is_first(moment, place, lost) {
+            let ways = self.ways(moment, place, lost, true);
+            return ways.all.iter().filter(|way| way.choice.spoils()).cloned().collect();
+        }
+        self.stale(moment, place, lost).into_iter().collect()
+    }
+
+    /// Stale bytes in place of a lost change, where that may be.
+    pub(crate) fn stale(&self, moment: &Moment, place: usize, lost: &Places) -> Option<Way> {
+        let At::Page { file: at, page } = self.parts[place] else { return None };
+        if !self.is_exposed(place, lost) {
+            return None;
+        }
+        let file = &self.files[at];
+        let choice = Choice::Stale(self.id(place));
+        if !file.is_plain {
+            return self.built_ways(moment, place, lost, vec![choice]).all.pop();
+        }
+        let pages = &file.pages[&page];
+        let len = in_page(file.len_under(lost), page);
+        let base = up_to(pages.images[pages.kept(lost)].as_ref(), len);
+        let stale = up_to(Some(&Page::new(stale_bytes(file.ino, page))), len);
+        let delta = stale.wrapping_sub(base).wrapping_mul(page_factor(page));
+        Some(Way { choice, page: Some((at, page)), delta })
+    }
+
+    /// True where the size step that exposes the page of a write was kept, and the profile lets the device's
+    /// old bytes show.
+    fn is_exposed(&self, place: usize, lost: &Places) -> bool {
+        let Part::Page(patch) = &self.model.micros.all[self.id(place) as usize].part else {
+            return false;
+        };
+        let is_lost = |step| self.place(step).is_some_and(|step| lost.contains(step));
+        self.model.profile.stale_bytes && patch.exposed_by.is_some_and(|step| !is_lost(step))
+    }
+
+    /// The page as a whole, stale, and torn between the version that is kept of it and each newer one.
+    fn plain_ways(&self, key: Key) -> Vec<Way> {
+        let At::Page { file: at, page: number } = self.parts[key.place] else {
+            unreachable!("a page")
+        };
+        let file = &self.files[at];
+        let Pages { places, images } = &file.pages[&number];
+        let from = places.partition_point(|place| *place < key.place);
+        let id = |version: usize| self.id(places[version]);
+        let page_factor = page_factor(number);
+        let base = up_to(images[from].as_ref(), key.len);
+        let way = |choice, sum: u128| {
+            let delta = sum.wrapping_sub(base).wrapping_mul(page_factor);
+            Way { choice, page: Some((at, number)), delta }
+        };
+        let is_stale = key.is_exposed || key.stale_from != usize::MAX;
+        let stale = is_stale.then(|| Page::new(stale_bytes(file.ino, number)));
+        let mut all = vec![Way::lose(id(from))];
+        if key.is_exposed {
+            all.push(way(Choice::Stale(id(from)), up_to(stale.as_ref(), key.len)));
+        }
+        let unmaps = |version: usize| {
+            let part = &self.model.micros.all[id(version) as usize].part;
+            matches!(part, Part::Page(patch) if patch.unmaps())
+        };
+        let versions = (from..places.len()).filter(|version| key.torn && !unmaps(*version));
+        for version in versions {
+            let older = from.checked_sub(1).map_or(Older::Durable, |kept| Older::Version(id(kept)));
+            let mut olders = vec![(older, images[from].as_ref())];
+            if from == 0 && key.stale_from <= version {
+                olders.push((Older::Stale, stale.as_ref()));
+            }
+            for (older, none) in olders {
+                let (none, whole) = (none.unwrap_or(Page::zeros()), images[version + 1].as_ref());
+                let whole = whole.unwrap_or(Page::zeros());
+                for sectors in tears(differing(none.terms(), whole.terms())) {
+                    let choice = Choice::Torn { newer: id(version), older, sectors };
+                    let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
+                    all.push(way(choice, mixed(pick, key.len)));
+                }
+            }
+        }
+        all
+    }
+
+    /// As losses of a file that is not plain, and these torn or stale pages in place of one of them.
+    pub(crate) fn built_ways(
+        &self,
+        moment: &Moment,
+        place: usize,
+        lost: &Places,
+        choices: Vec<Choice>,
+    ) -> Ways {
+        let At::Page { file: at, page } = self.parts[place] else { unreachable!("a page") };
+        let ino = self.files[at].ino;
+        let ids = self.ids_of(lost);
+        let mut images = Images::default();
+        let mut sum = |choices: &[Choice]| {
+            let change = Change::under(self.model, moment, &ids, choices, &mut images);
+            change.expect("a listed page may be torn").files[&ino].sum()
+        };
+        let base = sum(&[]);
+        let mut all = vec![Way::lose(self.id(place))];
+        all.extend(choices.into_iter().map(|choice| {
+            let delta = sum(&[choice]).wrapping_sub(base);
+            Way { choice, page: Some((at, page)), delta }
+        }));
+        Ways::of(all)
+    }
+}
+
+impl File {
+    /// What the file is worth where its value is this.
+    fn worth(&self, value: Value) -> u128 {
+        let [sum, len] = self.factors;
+        let longer = u128::from(value.len).wrapping_sub(self.durable.len.into());
+        let other = value.sum.wrapping_sub(self.durable.sum);
+        sum.wrapping_mul(other).wrapping_add(len.wrapping_mul(longer))
+    }
+
+    fn len_under(&self, lost: &Places) -> u64 {
+        let kept = self.lens.partition_point(|(place, _)| !lost.contains(*place));
+        kept.checked_sub(1).map_or(self.durable.len, |newest| self.lens[newest].1)
+    }
+
+    /// Without what is lost, which touched these pages; of a plain file.
+    fn under(&self, lost: &Places, touched: impl Iterator<Item = u64>) -> Value {
+        let len = self.len_under(lost);
+        let mut sum = self.kept.sum;
+        let first_cut = if len < self.kept.len { len / PAGE } else { u64::MAX };
+        let mut change = |number: u64, pages: &Pages| {
+            let now = up_to(pages.images[pages.kept(lost)].as_ref(), in_page(len, number));
+            let newest = pages.images.last().expect("the durable one");
+            let before = up_to(newest.as_ref(), in_page(self.kept.len, number));
+            sum = sum.wrapping_add(now.wrapping_sub(before).wrapping_mul(page_factor(number)));
+        };
+        let touched = touched.take_while(|number| *number < first_cut);
+        touched.for_each(|number| change(number, &self.pages[&number]));
+        self.pages.range(first_cut..).for_each(|(number, pages)| change(*number, pages));
+        Value { len, sum }
+    }
+}
+
+/// How much of a page lies in a file of this size.
+fn in_page(len: u64, page: u64) -> usize {
+    len.saturating_sub(page * PAGE).min(PAGE) as usize
+}
+
+/// The sum of a page of which the first `len` bytes lie in the file.
+fn up_to(page: Option<&Page>, len: usize) -> u128 {
+    page.map_or(0, |page| mixed(|_| page, len))
+}
+
+/// The sum of a page whose sectors are those of other pages, and of which the first `len` bytes lie in the
+/// file.
+fn mixed<'p>(pick: impl Fn(usize) -> &'p Page, len: usize) -> u128 {
+    let (whole, rest) = (len / SECTOR as usize, len % SECTOR as usize);
+    let terms = (0..whole).map(|index| pick(index).terms()[index]);
+    let sum = terms.fold(0, u128::wrapping_add);
+    match rest {
+        0 => sum,
+        rest => sum.wrapping_add(pick(whole).term_up_to(whole, rest)),
+    }
+}
+
+/// The sectors that are worth different.
+fn differing(one: &Terms, other: &Terms) -> u8 {
+    let pairs = one.iter().zip(other).enumerate();
+    pairs.fold(0, |mask, (index, (one, other))| mask | u8::from(one != other) << index)
+}
