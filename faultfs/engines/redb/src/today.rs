@@ -34,7 +34,7 @@ pub(crate) fn runs() -> Vec<Run> {
         Run {
             name: "lost, checked, two phases",
             config: cached,
-            known: &[UNCOMMITTED, UNCHECKED],
+            known: &[NOTHING_WRITTEN, UNCHECKED],
             ..LOST
         },
     ]
@@ -96,10 +96,10 @@ const UNWRITTEN: Known = Known {
               change\" (docs/design.md, Assumptions about underlying media)",
 };
 
-const UNCOMMITTED: Known = Known {
+const NOTHING_WRITTEN: Known = Known {
     fault: "write",
     verdicts: &[Lost],
     words: "was acknowledged and is gone",
-    because: "of all writes that are lost or land elsewhere only the lost header goes unnoticed: the commit \
-              before is whole, and \"following an fsync operation writes are durable\" (docs/design.md)",
+    because: "a medium that puts no write where it belongs, from the first commit on, still has the empty \
+              database from before, which is whole; one lost or misdirected write alone is found out",
 };
