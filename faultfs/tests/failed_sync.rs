@@ -436,9 +436,10 @@ fn second_page_is_reached(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
 }
 
 #[test]
-fn on_ext4_a_size_comes_without_the_data_that_a_failed_sync_has_left_clean() {
+fn a_later_size_comes_without_the_data_that_a_failed_sync_has_left_clean() {
     for (rewrites, expected) in [(false, Verdict::Lost), (true, Verdict::Held)] {
-        let run = explore(move |fs| go_on(fs, rewrites)).profiles([Profile::EXT4, Profile::EXT3]);
+        let run = explore(move |fs| go_on(fs, rewrites));
+        let run = run.profiles([Profile::EXT4, Profile::EXT3, Profile::XFS, Profile::BTRFS]);
         for report in run.reports(second_page_is_reached).unwrap() {
             assert_eq!(report.verdict, expected, "{report}");
         }

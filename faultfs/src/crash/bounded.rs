@@ -242,7 +242,7 @@ impl<'a, 'w> Omissions<'a, 'w> {
 
 /// True where nothing on which a lost micro-op stands is lost.
 pub(crate) fn is_first(model: &Model, moment: &Moment, id: u32, lost: &BTreeSet<u32>) -> bool {
-    !moment.needs(model, id).any(|need| lost.contains(&need))
+    !moment.needs(model, id).iter().any(|need| lost.contains(need))
 }
 
 /// True where the size step that exposes the page of a lost write was kept, and the profile lets the

@@ -610,9 +610,8 @@ impl<'a> Machine<'a> {
                 out.push(torn);
             }
         }
-        let heads: BTreeMap<Ino, &Resize> =
-            state.resizes.iter().rev().map(|resize| (resize.ino, resize)).collect();
-        out.extend(heads.values().filter_map(|resize| self.resized(state, resize)));
+        let next = state.resizes.iter().filter(|resize| self.may_be_next(state, resize));
+        out.extend(next.filter_map(|resize| self.resized(state, resize)));
         for &(op, step, what) in state.dirty.keys() {
             match what {
                 What::Names => out.extend(self.named(state, (op, step))),
@@ -638,6 +637,13 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Sizes of a file are written in their order; but a larger one passes those by that were given up.
+    fn may_be_next(&self, state: &State, resize: &Resize) -> bool {
+        let of_file = state.resizes.iter().filter(|earlier| earlier.ino == resize.ino);
+        let mut earlier = of_file.take_while(|earlier| earlier.piece != resize.piece);
+        earlier.all(|earlier| resize.to > resize.from && self.is_given_up(&earlier.piece))
+    }
+
     fn resized(&self, state: &State, resize: &Resize) -> Option<State> {
         let (op, step, _) = resize.piece;
         let grows = resize.to > resize.from;
@@ -657,8 +663,12 @@ impl<'a> Machine<'a> {
         }
         let mut next = state.clone();
         next.disk.sizes.insert(resize.ino, resize.to);
-        next.resizes.retain(|r| r.piece != resize.piece);
-        next.dirty.remove(&resize.piece);
+        let at = next.resizes.iter().position(|r| r.piece == resize.piece).expect("it waits");
+        let passed =
+            |(place, r): (usize, &Resize)| (place <= at && r.ino == resize.ino).then_some(r.piece);
+        let done: Vec<Piece> = next.resizes.iter().enumerate().filter_map(passed).collect();
+        next.resizes.retain(|r| !done.contains(&r.piece));
+        next.dirty.retain(|piece, _| !done.contains(piece));
         if let Some((page, true)) = resize.appended
             && data
         {

@@ -52,8 +52,8 @@ pub(super) struct File {
     pub(super) ino: Ino,
     /// By what its sum and its size are multiplied in the sum of a disk.
     pub(super) factors: [u128; 2],
-    /// False where it is cut or written past the page cache: what is lost need not be the newest versions of
-    /// a page then.
+    /// False where it is cut or written past the page cache, or has a size that others pass by: what is lost
+    /// need not be the newest versions of a page then, or the newest sizes.
     pub(super) is_plain: bool,
     pub(super) places: Vec<usize>,
     pub(super) durable: Value,
@@ -178,8 +178,8 @@ impl<'a> Window<'a> {
 
     /// True where nothing on which a micro-op stands is lost.
     pub(crate) fn is_first(&self, moment: &Moment, place: usize, lost: &Places) -> bool {
-        let mut needs = moment.needs(self.model, self.ids[place]);
-        !needs.any(|need| self.place(need).is_some_and(|place| lost.contains(place)))
+        let needs = moment.needs(self.model, self.ids[place]);
+        !needs.iter().any(|need| self.place(*need).is_some_and(|place| lost.contains(place)))
     }
 
     /// The newest unsynced change of a page.
@@ -213,7 +213,7 @@ impl<'a> Window<'a> {
             }
             Part::Len { ino, len, cut } => {
                 let file = self.file(moment, *ino);
-                self.files[file].push_len(place, *len, *cut);
+                self.files[file].push_len(place, *len, *cut || moment.may_be_passed(model, id));
                 At::Len { file }
             }
             Part::Mode { ino, mode } => {
@@ -270,7 +270,7 @@ impl<'a> Window<'a> {
         }
         for place in old..self.ids.len() {
             let needs = moment.needs(self.model, self.ids[place]);
-            let needs: Vec<usize> = needs.filter_map(|need| self.place(need)).collect();
+            let needs: Vec<usize> = needs.iter().filter_map(|need| self.place(*need)).collect();
             for closure in &mut self.closures {
                 if needs.iter().any(|need| closure.contains(*need)) {
                     closure.grow_and_insert(place);
@@ -314,9 +314,9 @@ impl File {
         pages.places.push(place);
     }
 
-    fn push_len(&mut self, place: usize, len: u64, cut: bool) {
+    fn push_len(&mut self, place: usize, len: u64, is_special: bool) {
         self.places.push(place);
-        self.is_plain &= !cut;
+        self.is_plain &= !is_special;
         self.lens.push((place, len));
     }
 

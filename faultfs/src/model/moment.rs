@@ -1,6 +1,7 @@
 //! Crash points: for every start, end and mark of a run, what is certainly on the disk by then and what
 //! may or may not be.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{Kept, Model, Part};
@@ -130,7 +131,7 @@ impl<'a> Moments<'a> {
                 self.now.settled += covered.len();
                 let later = |&id: &u32| &self.model.order.needed_by[id as usize];
                 let waits_no_more = |id: &u32| {
-                    later(id).iter().any(|&later| self.now.is_void(self.model, later, *id))
+                    later(id).iter().any(|&later| self.now.waits_no_more(self.model, later, *id))
                 };
                 return covered.iter().any(waits_no_more);
             }
@@ -259,15 +260,17 @@ impl<'a> Moments<'a> {
         let mut todo: Vec<u32> = covered.iter().copied().filter(is_written).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {
-                let waits = |need: &&u32| !self.now.is_void(self.model, id, **need);
-                todo.extend(needs[id as usize].iter().filter(waits));
+                todo.extend(&*self.now.waits_for(self.model, needs, id));
             }
         }
         for &id in &forced {
             let part = &self.model.micros.all[id as usize].part;
             part.apply(&mut self.now.durable);
         }
-        self.now.window.retain(|id| !forced.contains(id));
+        let (window, now) = (std::mem::take(&mut self.now.window), &self.now);
+        let passed = |id: u32| forced.range(id..).any(|&by| now.passes(self.model, by, id));
+        let open = |id: &u32| !forced.contains(id) && !passed(*id);
+        self.now.window = window.into_iter().filter(open).collect();
         self.now.settled += forced.len();
         !forced.is_empty()
     }
@@ -275,26 +278,93 @@ impl<'a> Moments<'a> {
 
 impl Moment {
     /// What `id` cannot be on a disk without.
-    pub(crate) fn needs<'a>(&'a self, model: &'a Model, id: u32) -> impl Iterator<Item = u32> + 'a {
-        let needs = model.order.needs[id as usize].iter().copied();
-        needs.filter(move |need| !self.is_void(model, id, *need))
+    pub(crate) fn needs<'a>(&self, model: &'a Model, id: u32) -> Cow<'a, [u32]> {
+        self.waits_for(model, &model.order.needs, id)
+    }
+
+    /// What `id` needs of `needs`: not what it waits for no more. A size that passes another one by needs in its
+    /// place what that one needed, its data apart.
+    fn waits_for<'a>(&self, model: &Model, needs: &'a [Vec<u32>], id: u32) -> Cow<'a, [u32]> {
+        if self.cleaned.is_empty() {
+            return Cow::Borrowed(&needs[id as usize]);
+        }
+        let mut found = Vec::new();
+        let mut todo = vec![id];
+        while let Some(by) = todo.pop() {
+            for &need in &needs[by as usize] {
+                match () {
+                    () if self.passes(model, by, need) => todo.push(need),
+                    () if by != id && self.is_own_data(model, by, need) => {}
+                    () if self.waits_no_more(model, by, need) => {}
+                    () => found.push(need),
+                }
+            }
+        }
+        Cow::Owned(found)
+    }
+
+    /// What needs `id`, directly or by way of a size that it passes by.
+    fn waiting<'a>(&self, model: &'a Model, id: u32) -> Cow<'a, [u32]> {
+        let needed_by = &model.order.needed_by;
+        if self.cleaned.is_empty() {
+            return Cow::Borrowed(&needed_by[id as usize]);
+        }
+        let waits = |later: &u32| !self.waits_no_more(model, *later, id);
+        let mut found: Vec<u32> = needed_by[id as usize].iter().copied().filter(waits).collect();
+        let mut todo: Vec<u32> = found.clone();
+        todo.retain(|size| !self.is_own_data(model, *size, id));
+        while let Some(size) = todo.pop() {
+            let passing = needed_by[size as usize].iter().copied();
+            let passing: Vec<u32> = passing.filter(|by| self.passes(model, *by, size)).collect();
+            found.extend(&passing);
+            todo.extend(passing);
+        }
+        Cow::Owned(found)
+    }
+
+    /// True where `need` is the data that came with the size `id`.
+    fn is_own_data(&self, model: &Model, id: u32, need: u32) -> bool {
+        let micro = |id: u32| &model.micros.all[id as usize];
+        micro(id).op == micro(need).op
+            && matches!((&micro(id).part, &micro(need).part), (Part::Len { .. }, Part::Page(_)))
     }
 
     /// True where `id` waits no more for `need`, which a failed sync has left clean: nothing writes it. A
     /// journal of everything has it.
-    fn is_void(&self, model: &Model, id: u32, need: u32) -> bool {
+    fn waits_no_more(&self, model: &Model, id: u32, need: u32) -> bool {
         if model.profile.order == Kept::Everything || !self.cleaned.contains(&need) {
             return false;
         }
-        let micro = |id: u32| &model.micros.all[id as usize];
-        let is_own = micro(id).op == micro(need).op;
-        match (&micro(id).part, &micro(need).part) {
+        let part = |id: u32| &model.micros.all[id as usize].part;
+        let alone = model.profile.size_without_failed_data;
+        match (part(id), part(need)) {
             // Of its own data, that is: a cut stays a later version of the pages that it cuts.
-            (Part::Len { .. }, Part::Page(_)) => is_own && model.profile.size_without_failed_data,
+            (Part::Len { .. }, Part::Page(_)) => alone && self.is_own_data(model, id, need),
             (Part::Slots(_), Part::Page(_)) => true,
-            (Part::Slots(_), Part::Len { .. }) => !model.profile.size_without_failed_data,
+            (Part::Slots(_), Part::Len { .. }) => !alone,
+            (Part::Len { .. }, Part::Len { .. }) => self.passes(model, id, need),
             _ => false,
         }
+    }
+
+    /// True where the larger size `id` is written without the one before it, `need`, whose data a failed
+    /// sync has left clean, and leaves a hole there: `need` alone is never written.
+    fn passes(&self, model: &Model, id: u32, need: u32) -> bool {
+        let part = |id: u32| &model.micros.all[id as usize].part;
+        need < id
+            && self.may_be_passed(model, need)
+            && matches!(part(id), Part::Len { cut: false, .. })
+            && part(id).file() == part(need).file()
+    }
+
+    /// True for a size whose data a failed sync has left clean, where it is not written without that.
+    pub(crate) fn may_be_passed(&self, model: &Model, id: u32) -> bool {
+        let profile = &model.profile;
+        self.cleaned.contains(&id)
+            && matches!(model.micros.all[id as usize].part, Part::Len { .. })
+            && profile.order != Kept::Everything
+            && !profile.size_before_data
+            && !profile.size_without_failed_data
     }
 
     /// The micro-ops of the window that change a page, in order.
@@ -324,9 +394,9 @@ impl Moment {
         while let Some(id) = todo.pop() {
             if lost.insert(id) {
                 // Through what an intent log made durable out of order, too.
-                let later = model.order.needed_by[id as usize].iter().copied();
-                let later = later.filter(|later| !self.is_void(model, *later, id));
-                todo.extend(later.filter(|id| self.window.last().is_some_and(|last| id <= last)));
+                let later = self.waiting(model, id);
+                let open = |id: &&u32| self.window.last().is_some_and(|last| *id <= last);
+                todo.extend(later.iter().filter(open));
             }
         }
         lost.retain(open);

@@ -45,8 +45,10 @@ pub struct Profile {
     pub stale_bytes: bool,
     /// Once a sync has failed that was to write the data in a larger size, the size may be durable without it,
     /// and reads as zeros there (not as stale bytes, which the data's block may hold on ext4: CuttleFS table 1).
-    /// Elsewhere a size is not, and a later one that is has the data with it: the hole that XFS and btrfs leave
-    /// there is not modelled.
+    /// Elsewhere a size is not; but a later and larger one takes its place, and leaves a hole where the data
+    /// failed: fs/xfs/xfs_aops.c, `xfs_end_ioend`, sets no size where its write has failed, and the next write
+    /// that ends sets its own; CuttleFS table 1 has the hole of btrfs, and that XFS shows the block "not at the
+    /// end of the file".
     pub size_without_failed_data: bool,
     /// Data and size of a file are durable no later than its rename over an existing name; but what a failed
     /// sync has left clean, which no rename writes.

@@ -2,6 +2,7 @@
 
 use super::{Litmus, Program, expect, litmus};
 use crate::model::Profile;
+use crate::op::PAGE;
 
 /// The mistake behind "fsyncgate": the second fsync succeeds and has nothing to write.
 fn p48_a_retried_fsync_does_not_cover_what_the_failed_one_left_clean() -> Litmus {
@@ -22,15 +23,38 @@ fn p50_an_append_whose_fsync_failed_is_not_covered_by_the_next() -> Litmus {
         .under(&[Profile::XFS, Profile::BTRFS], "O, O.N")
 }
 
-/// What comes after it is synced, and the size with it; what failed is a hole. XFS and btrfs leave one too
-/// (CuttleFS, table 1), which is not modelled: there a size that waits for its data has it.
+/// What comes after it is synced, and the size with it; what failed is a hole, on XFS and btrfs too (CuttleFS,
+/// table 1).
 fn p64_an_append_behind_one_whose_fsync_failed() -> Litmus {
     let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').failed_fsync("a");
     let program = program.pwrite("a", 2, 'N').fsync("a");
     let hole = "O.Z.N, O.ZM.N, O.M.N";
     let posix = "O.Z.N, O.G.N, O.ZM.N, O.GM.N, O.M.N";
     expect(program, &["a"], [posix, hole, "O.M.N", "O.M.N"])
-        .under(&[Profile::XFS, Profile::BTRFS], "O.M.N")
+        .under(&[Profile::BTRFS], "O.Z.N, O.M.N")
+}
+
+/// The size of the failed append itself is not durable without its data, until a later one is; that may be one
+/// that is set.
+fn p66_a_size_that_is_set_behind_an_append_whose_fsync_failed() -> Litmus {
+    let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').failed_fsync("a");
+    let program = program.set_len("a", 3 * PAGE);
+    let posix = "O, O.Z, O.G, O.ZM, O.GM, O.M, O.Z.Z, O.G.Z, O.ZM.Z, O.GM.Z, O.M.Z";
+    let ext4 = "O, O.Z, O.ZM, O.M, O.Z.Z, O.ZM.Z, O.M.Z";
+    expect(program, &["a"], [posix, ext4, "O, O.M, O.M.Z", "O.M.Z"])
+        .under(&[Profile::XFS], "O, O.M, O.Z.Z, O.ZM.Z, O.M.Z")
+        .under(&[Profile::BTRFS], "O, O.M, O.Z.Z, O.M.Z")
+}
+
+/// Whatever the later size does not wait for, it waits for the cut: the old page does not come back.
+fn p67_a_size_behind_a_failed_append_in_the_place_of_what_was_cut_off() -> Litmus {
+    let program = Program::on(&[("a", "OO")]).set_len("a", PAGE).pwrite("a", 1, 'M');
+    let program = program.failed_fsync("a").set_len("a", 3 * PAGE);
+    let posix = "O.O, O, O.Z, O.G, O.ZM, O.GM, O.M, O.Z.Z, O.G.Z, O.ZM.Z, O.GM.Z, O.M.Z";
+    let ext4 = "O.O, O, O.Z, O.ZM, O.M, O.Z.Z, O.ZM.Z, O.M.Z";
+    expect(program, &["a"], [posix, ext4, "O.O, O, O.M, O.M.Z", "O.M.Z"])
+        .under(&[Profile::XFS], "O.O, O, O.M, O.Z.Z, O.ZM.Z, O.M.Z")
+        .under(&[Profile::BTRFS], "O.O, O, O.M, O.Z.Z, O.M.Z")
 }
 
 /// A rename writes out what is dirty, and what a failed sync has left clean is not.
@@ -68,5 +92,7 @@ litmus![
     p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name,
     p53_an_append_that_is_written_again_after_a_failed_fsync_is_covered_again,
     p64_an_append_behind_one_whose_fsync_failed,
+    p66_a_size_that_is_set_behind_an_append_whose_fsync_failed,
+    p67_a_size_behind_a_failed_append_in_the_place_of_what_was_cut_off,
     p65_a_rename_does_not_wait_for_what_a_failed_fsync_left_clean,
 ];
