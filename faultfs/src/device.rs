@@ -107,15 +107,25 @@ struct Follower {
     live: Content,
     /// Pages that differ from the device and will be written, with the stamp of their last change.
     dirty: BTreeMap<u64, Stamp>,
-    /// The last change of the size that a sync will still write.
-    dirty_len: Option<Stamp>,
+    /// Sizes that a sync will still write, in order.
+    sizes: Vec<NewSize>,
     device: OnDevice,
+}
+
+/// A change of the size.
+struct NewSize {
+    at: Stamp,
+    len: u64,
+    /// The page with which a size is written that a write has brought, and not before (fs/ext4/inode.c,
+    /// `ext4_da_do_write_end`: `i_disksize` waits for the write-back of the page; fs/xfs/xfs_aops.c,
+    /// `xfs_end_ioend`). One that was set is of the inode alone.
+    page: Option<u64>,
 }
 
 fn on_device(trace: &Trace, ino: Ino, failures: &BTreeMap<Stamp, SyncFailure>) -> OnDevice {
     let start = trace.base.content(ino).cloned().unwrap_or_default();
     let device = OnDevice { content: start.clone(), ..OnDevice::default() };
-    let mut follower = Follower { live: start, dirty: BTreeMap::new(), dirty_len: None, device };
+    let mut follower = Follower { live: start, dirty: BTreeMap::new(), sizes: Vec::new(), device };
     // A sync covers what had ended before it started, and counts from its end on.
     let mut started = BTreeMap::new();
     for (stamp, index) in stamps(trace, ino) {
@@ -143,7 +153,7 @@ fn on_device(trace: &Trace, ino: Ino, failures: &BTreeMap<Stamp, SyncFailure>) -
         }
     }
     let OnDevice { content, .. } = &follower.device;
-    let is_len_dirty = follower.dirty_len.is_some();
+    let is_len_dirty = !follower.sizes.is_empty();
     follower.device.len_is_lost = !is_len_dirty && content.len() != follower.live.len();
     follower.device.is_dirty = is_len_dirty || !follower.dirty.is_empty();
     follower.device
@@ -202,11 +212,18 @@ fn stamps(trace: &Trace, ino: Ino) -> BTreeMap<Stamp, usize> {
 }
 
 impl Follower {
-    fn changed(&mut self, op: &Op, stamp: Stamp) {
+    fn changed(&mut self, op: &Op, at: Stamp) {
         let before = self.live.len();
-        self.change(op, stamp);
-        if self.live.len() != before && self.live.len() != self.device.content.len() {
-            self.dirty_len = Some(stamp);
+        self.change(op, at);
+        let len = self.live.len();
+        match op {
+            Op::Write { sync: Some(_), .. } => {
+                self.device.content.set_len(len);
+                self.sizes.clear();
+            }
+            _ if len == before => {}
+            Op::Write { .. } => self.sizes.push(NewSize { at, len, page: Some((len - 1) / PAGE) }),
+            _ => self.sizes.push(NewSize { at, len, page: None }),
         }
     }
 
@@ -220,9 +237,6 @@ impl Follower {
                         self.dirty.remove(&page);
                         *self.device.content.page_mut(page) = *self.live.page(page);
                     }
-                }
-                if sync.is_some() {
-                    self.device.content.set_len(self.live.len());
                 }
             }
             Op::MapStore { offset, data, .. } => {
@@ -264,27 +278,213 @@ impl Follower {
         pages: Range<u64>,
         failed: Option<SyncFailure>,
     ) {
-        let dirty = self.dirty.range(pages).filter(|(_, at)| **at < start);
+        let dirty = self.dirty.range(pages.clone()).filter(|(_, at)| **at < start);
         let covered: Vec<u64> = dirty.map(|(page, _)| *page).collect();
-        let device_end = self.device.content.len().div_ceil(PAGE);
-        let grows = covered.last().is_some_and(|page| *page >= device_end);
-        for page in covered {
+        let is_covered = |size: &mut NewSize| {
+            size.at < start && size.page.is_none_or(|page| pages.contains(&page))
+        };
+        let sizes: Vec<NewSize> = self.sizes.extract_if(.., is_covered).collect();
+        let device = &mut self.device;
+        if failed.is_none_or(|how| how.size == Size::Persisted) {
+            sizes.iter().for_each(|size| device.content.set_len(size.len));
+        }
+        for &page in &covered {
             self.dirty.remove(&page);
             match failed {
-                None => *self.device.content.page_mut(page) = *seen.page(page),
-                Some(_) => drop(self.device.lost.insert(page)),
+                None => *device.content.page_mut(page) = *seen.page(page),
+                Some(_) => drop(device.lost.insert(page)),
             }
         }
-        let len_is_dirty = self.dirty_len.is_some_and(|at| at < start);
-        let len_is_written = match failed {
-            None => len_is_dirty || grows,
-            Some(how) => how.size == Size::Persisted,
+        // A page past the end on the device, whose size a failed sync had given up, brings it after all.
+        let end = covered.last().map_or(0, |page| (page + 1) * PAGE).min(seen.len());
+        if failed.is_none() && end > device.content.len() {
+            device.content.set_len(end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::op::{Bytes, Kind, Slot, SyncKind};
+    use crate::recorder::{OpId, Recorder};
+    use crate::trace::Outcome;
+
+    /// A file of pages on its way; a letter is a page, `.` one of zeros.
+    struct Story {
+        recorder: Recorder,
+        ino: Ino,
+        failures: BTreeMap<Stamp, SyncFailure>,
+    }
+
+    fn write(ino: Ino, page: u64, letter: char, sync: Option<SyncKind>) -> Op {
+        let data = Bytes::new(&[letter as u8; PAGE as usize]);
+        Op::Write { ino, offset: page * PAGE, data, direct: false, sync }
+    }
+
+    fn letters(content: &Content) -> String {
+        let first = |page: u64| match content.page(page)[0] {
+            0 => '.',
+            byte => byte as char,
         };
-        if len_is_written {
-            self.device.content.set_len(seen.len());
+        (0..content.len().div_ceil(PAGE)).map(first).collect()
+    }
+
+    impl Story {
+        /// On a disk that has these pages.
+        fn of(pages: &str) -> Story {
+            let mut disk = Disk::new();
+            let ino = disk.fresh_ino();
+            let slot = Slot::new(Ino::ROOT, "f");
+            disk.apply(&Op::Create { slot, ino, kind: Kind::File, mode: 0o644 });
+            let pages = (0..).zip(pages.chars());
+            pages.for_each(|(page, letter)| disk.apply(&write(ino, page, letter, None)));
+            Story { recorder: Recorder::new(disk), ino, failures: BTreeMap::new() }
         }
-        if len_is_dirty {
-            self.dirty_len = None;
+
+        fn op(&mut self, op: Op) -> &mut Self {
+            self.recorder.record(0, None, op);
+            self
         }
+
+        fn write(&mut self, page: u64, letter: char) -> &mut Self {
+            self.op(write(self.ino, page, letter, None))
+        }
+
+        fn set_len(&mut self, pages: u64) -> &mut Self {
+            self.op(Op::SetLen { ino: self.ino, len: pages * PAGE })
+        }
+
+        fn begin_sync(&mut self) -> OpId {
+            self.recorder.start(0, None, Op::Sync { ino: self.ino, kind: SyncKind::Data })
+        }
+
+        fn sync(&mut self) -> &mut Self {
+            self.op(Op::Sync { ino: self.ino, kind: SyncKind::Data })
+        }
+
+        /// `msync` of a page.
+        fn sync_page(&mut self, page: u64) -> &mut Self {
+            self.op(Op::SyncMap { ino: self.ino, offset: page * PAGE, len: PAGE })
+        }
+
+        fn fail_sync(&mut self, how: SyncFailure) -> &mut Self {
+            self.failures.insert(self.recorder.next_start(), how);
+            let id = self.begin_sync();
+            self.recorder.end(id, Outcome::Failed(5));
+            self
+        }
+
+        fn fail_sync_page(&mut self, page: u64, how: SyncFailure) -> &mut Self {
+            self.failures.insert(self.recorder.next_start(), how);
+            let op = Op::SyncMap { ino: self.ino, offset: page * PAGE, len: PAGE };
+            let id = self.recorder.start(0, None, op);
+            self.recorder.end(id, Outcome::Failed(5));
+            self
+        }
+
+        fn on_device(&self) -> OnDevice {
+            OnDevice::of(self.recorder.trace(), self.ino, &self.failures)
+        }
+
+        /// The file on the device; in memory when what is clean is dropped, while it is open; and not open.
+        #[track_caller]
+        fn is(&self, device: &str, open: &str, closed: &str) {
+            let on_device = self.on_device();
+            let live = self.recorder.live().content(self.ino).unwrap();
+            let found = [
+                letters(&on_device.content),
+                letters(&on_device.evicted(live, true)),
+                letters(&on_device.evicted(live, false)),
+            ];
+            assert_eq!(found, [device, open, closed]);
+        }
+    }
+
+    #[test]
+    fn what_a_sync_of_some_pages_has_written_is_not_lost_when_a_later_sync_fails() {
+        let mut story = Story::of("OOO");
+        story.write(0, 'M').write(2, 'M').sync_page(0).is("MOO", "MOM", "MOM");
+        story.fail_sync(SyncFailure::XFS).is("MOO", "MOO", "MOO");
+        // And what one could not write is lost alone.
+        let mut story = Story::of("OOO");
+        story.write(0, 'M').write(2, 'M').fail_sync_page(0, SyncFailure::XFS);
+        story.is("OOO", "OOM", "OOM");
+        story.sync().is("OOM", "OOM", "OOM");
+    }
+
+    #[test]
+    fn a_size_that_came_with_a_page_is_not_written_by_a_sync_of_another() {
+        let mut story = Story::of("O");
+        story.write(1, 'M').sync_page(0).is("O", "OM", "OM");
+        story.fail_sync_page(0, SyncFailure::EXT4_ORDERED).is("O", "OM", "OM");
+        story.fail_sync(SyncFailure::XFS).is("O", "O.", "O");
+        // One that was set goes with any: it is of the inode alone.
+        Story::of("O").set_len(3).write(0, 'M').sync_page(0).is("M..", "M..", "M..");
+    }
+
+    #[test]
+    fn a_size_that_was_given_up_comes_with_the_page_that_it_ends_in_and_no_further() {
+        let mut story = Story::of("O");
+        story.write(1, 'M').write(2, 'M').fail_sync(SyncFailure::XFS).is("O", "O..", "O");
+        story.write(1, 'N').is("O", "ON.", "O");
+        story.sync().is("ON", "ON.", "ON");
+        story.write(2, 'N').sync().is("ONN", "ONN", "ONN");
+    }
+
+    #[test]
+    fn what_is_written_again_is_not_dropped() {
+        let mut story = Story::of("O");
+        story.write(0, 'M').fail_sync(SyncFailure::EXT4_ORDERED).is("O", "O", "O");
+        story.write(0, 'N').is("O", "N", "N");
+    }
+
+    #[test]
+    fn what_was_cut_off_does_not_come_back() {
+        let mut story = Story::of("OO");
+        story.write(1, 'M').fail_sync(SyncFailure::EXT4_ORDERED).set_len(1).set_len(2);
+        story.is("OO", "O.", "O.");
+        story.sync().is("O.", "O.", "O.");
+        assert!(story.on_device().is_whole());
+    }
+
+    #[test]
+    fn a_sync_is_about_what_was_written_before_it_began() {
+        for outcome in [Outcome::Done, Outcome::Failed(5)] {
+            let mut story = Story::of("OO");
+            story.write(0, 'M');
+            let sync = story.begin_sync();
+            story.write(1, 'M').recorder.end(sync, outcome);
+            let (device, evicted) =
+                if outcome == Outcome::Done { ("MO", "MM") } else { ("OO", "OM") };
+            story.is(device, evicted, evicted);
+            let after = if outcome == Outcome::Done { "MM" } else { "OM" };
+            story.sync().is(after, after, after);
+        }
+    }
+
+    #[test]
+    fn a_synchronous_write_is_on_the_device_with_its_size() {
+        let mut story = Story::of("O");
+        let ino = story.ino;
+        story.write(0, 'M').op(write(ino, 1, 'M', Some(SyncKind::Data)));
+        story.is("OM", "MM", "MM");
+        story.fail_sync(SyncFailure::XFS).is("OM", "OM", "OM");
+    }
+
+    #[test]
+    fn beside_a_page_that_fails_the_others_are_written_unless_the_size_is_at_stake() {
+        let mut story = Story::of("OOO");
+        story.write(0, 'M').write(3, 'M');
+        let besides = |how: SyncFailure, page: u64| {
+            story.on_device().written_besides(how.of_bytes(page * PAGE..page * PAGE + 1))
+        };
+        let rest = |from: u64| (from, u64::MAX - from);
+        assert_eq!(besides(SyncFailure::EXT4_ORDERED, 0), [rest(PAGE)]);
+        assert_eq!(besides(SyncFailure::EXT4_ORDERED, 2), [(0, 2 * PAGE), rest(3 * PAGE)]);
+        assert_eq!(besides(SyncFailure::EXT4_ORDERED, 3), []);
+        assert_eq!(besides(SyncFailure::XFS, 0), []);
+        assert_eq!(story.on_device().written_besides(SyncFailure::EXT4_ORDERED), []);
     }
 }
