@@ -405,9 +405,13 @@ impl Injector {
 
     /// Lets the time of a delay or a stall pass; a stall that takes too long becomes an error.
     pub fn wait(&self, injection: Injection) -> Injection {
+        self.wait_for(injection, PATIENCE)
+    }
+
+    fn wait_for(&self, injection: Injection, patience: Duration) -> Injection {
         match injection.fault {
             Fault::Delay(milliseconds) => thread::sleep(Duration::from_millis(milliseconds)),
-            Fault::Stall if !self.0.wait_for_disarm() => {
+            Fault::Stall if !self.0.wait_for_disarm(patience) => {
                 return Injection { fault: Fault::Fail(EIO), ..injection };
             }
             _ => {}
@@ -490,11 +494,11 @@ impl Injector {
 
 impl Shared {
     /// Waits until the injector is disarmed; false where that takes too long.
-    fn wait_for_disarm(&self) -> bool {
+    fn wait_for_disarm(&self, patience: Duration) -> bool {
         let (count, disarmed) = &self.disarmed;
         let count = lock(count);
         let before = *count;
-        let waited = disarmed.wait_timeout_while(count, PATIENCE, |now| *now == before);
+        let waited = disarmed.wait_timeout_while(count, patience, |now| *now == before);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -646,6 +650,54 @@ mod tests {
         assert!(errno(&injector, OpKind::Sync, "a").is_none(), "a disarmed rule stays off");
         assert!(errno(&injector, OpKind::Write, "a").is_some());
         assert_eq!(injector.fired(), 2);
+    }
+
+    #[test]
+    fn power_that_was_cut_stays_cut_and_a_device_that_vanished_comes_back() {
+        for (rule, after) in [(on::any().crash(), Some(EIO.raw())), (on::any().vanish(EIO), None)] {
+            let injector = Injector::new(rule);
+            injector.decide(&Call::new(OpKind::Sync, Path::new("a")));
+            assert_eq!(errno(&injector, OpKind::Open, "b"), Some(EIO.raw()));
+            injector.disarm();
+            assert_eq!(errno(&injector, OpKind::Open, "b"), after);
+        }
+    }
+
+    #[test]
+    fn a_stall_that_nobody_ends_is_an_error_and_one_that_ends_is_none() {
+        let stalled = |injector: &Injector| {
+            let call = Call::new(OpKind::Sync, Path::new("a"));
+            injector.decide_at_once(&call).expect("a stall")
+        };
+        let injector = Injector::new(on::sync().stall());
+        let ended = injector.wait_for(stalled(&injector), Duration::from_millis(1));
+        assert_eq!((ended.fault, &*ended.rule), (Fault::Fail(EIO), "sync * -> stall"));
+
+        let injection = stalled(&injector);
+        let healer = injector.clone();
+        let ended = thread::scope(|scope| {
+            let waiting = scope.spawn(|| injector.wait_for(injection, Duration::MAX));
+            // It may not wait yet: then it is healed again.
+            while !waiting.is_finished() {
+                healer.disarm();
+                thread::yield_now();
+            }
+            waiting.join().unwrap()
+        });
+        assert_eq!(ended.fault, Fault::Stall, "the call goes on");
+    }
+
+    #[test]
+    fn a_bad_sector_is_read_again_when_all_of_it_has_been_written() {
+        let injector = Injector::new(on::read().latent(0..512, EIO));
+        let call = |kind, offset, len| {
+            let call = Call { offset: Some(offset), len, ..Call::new(kind, Path::new("a")) };
+            injector.decide(&call).is_some()
+        };
+        for (offset, len, is_bad) in [(1, 511, true), (0, 511, true), (0, 512, false)] {
+            assert!(!call(OpKind::Write, offset, len));
+            assert_eq!(call(OpKind::Read, 0, 1), is_bad, "{len} bytes from {offset}");
+        }
     }
 
     #[test]

@@ -63,6 +63,18 @@ mod redb_storage {
         injector.finish().unwrap();
     }
 
+    /// Whoever implements `read` and `write` of this trait does all of it, or fails.
+    #[test]
+    fn a_short_read_or_write_of_the_file_is_none_of_the_backend() {
+        let injector = Injector::new([on::write().take(1).short(3), on::read().take(1).short(2)]);
+        let file = FaultFile::armed(tempfile::tempfile().unwrap(), &injector, "db");
+        StorageBackend::write(&file, 0, b"abcdef").unwrap();
+        let mut read = [0; 6];
+        StorageBackend::read(&file, 0, &mut read).unwrap();
+        assert_eq!(read, *b"abcdef");
+        injector.finish().unwrap();
+    }
+
     /// redb closes a backend for good; this one outlives its databases, and counts what it is asked to sync.
     #[derive(Clone, Debug, Default)]
     struct Shared {
@@ -155,9 +167,14 @@ mod asynchronous {
     }
 
     /// Ready at every third poll.
+    #[derive(Default)]
     struct Slow {
         polls: u32,
         data: Vec<u8>,
+        /// So many bytes at once.
+        at_once: Option<usize>,
+        is_flushed: bool,
+        is_shut: bool,
     }
 
     impl Slow {
@@ -192,17 +209,54 @@ mod asynchronous {
             if !self.is_ready(context) {
                 return Poll::Pending;
             }
-            self.data.extend_from_slice(buf);
-            Poll::Ready(Ok(buf.len()))
+            let count = self.at_once.unwrap_or(buf.len()).min(buf.len());
+            self.data.extend_from_slice(&buf[..count]);
+            Poll::Ready(Ok(count))
         }
 
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.is_flushed = true;
             Poll::Ready(Ok(()))
         }
 
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.is_shut = true;
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_op_is_passed_on_and_a_vectored_write_is_one_of_all_its_buffers() {
+        let injector = Injector::new(on::write().skip(1).take(1).short(1));
+        let mut file = FaultFile::armed(Slow::default(), &injector, "slow");
+        let buffers = [io::IoSlice::new(b"ab"), io::IoSlice::new(b"cd")];
+        assert_eq!(file.write_vectored(&buffers).await.unwrap(), 4);
+        assert_eq!(file.write_vectored(&buffers).await.unwrap(), 1);
+        assert_eq!(file.get_ref().data, b"abcda");
+        file.flush().await.unwrap();
+        file.shutdown().await.unwrap();
+        assert!(file.get_ref().is_flushed && file.get_ref().is_shut);
+        injector.finish().unwrap();
+    }
+
+    /// A poll that is not ready is made again from its start: what was handed on before would be twice there.
+    #[tokio::test]
+    async fn the_part_of_a_torn_write_is_handed_on_once() {
+        let injector = Injector::new(on::write().take(1).torn(Part::Bytes(4), EIO));
+        let slow = Slow { at_once: Some(1), ..Slow::default() };
+        let mut file = FaultFile::armed(slow, &injector, "slow");
+        assert_eq!(file.write(b"abcdef").await.unwrap_err().raw_os_error(), Some(EIO.raw()));
+        assert_eq!(file.get_ref().data, b"a");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_before_its_effect_has_none() {
+        let injector = Injector::new(on::set_len().take(1).fail(ENOSPC));
+        let file = armed(&injector);
+        assert_eq!(file.set_len(7).await.unwrap_err().raw_os_error(), Some(ENOSPC.raw()));
+        assert_eq!(file.get_ref().metadata().await.unwrap().len(), 0);
+        file.set_len(7).await.unwrap();
+        assert_eq!(file.get_ref().metadata().await.unwrap().len(), 7);
     }
 
     #[tokio::test]
@@ -211,7 +265,7 @@ mod asynchronous {
             on::write().skip(1).take(1).short(1),
             on::read().skip(1).take(1).short(2),
         ]);
-        let mut file = FaultFile::armed(Slow { polls: 0, data: Vec::new() }, &injector, "slow");
+        let mut file = FaultFile::armed(Slow::default(), &injector, "slow");
         assert_eq!(file.write(b"abc").await.unwrap(), 3);
         assert_eq!(file.write(b"def").await.unwrap(), 1);
         assert_eq!(file.write(b"ef").await.unwrap(), 2);
@@ -226,9 +280,11 @@ mod asynchronous {
 
 mod raft {
     use super::*;
-    use raft_engine::env::{DefaultFileSystem, FileSystem, Handle};
+    use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission, WriteExt};
     use raft_engine::{Config, Engine, LogBatch};
-    use std::io::{Read, Write};
+    use std::io::{Read, Seek, SeekFrom, Write};
+    use std::path::Path;
+    use std::sync::Mutex;
 
     type Faulty = FaultFileSystem<DefaultFileSystem>;
 
@@ -274,32 +330,179 @@ mod raft {
         injector.finish().unwrap();
     }
 
+    /// Every call that can fail, once so and once as it should: what fails does not reach the filesystem below, and
+    /// the other does.
     #[test]
-    fn each_call_fails_once_and_then_does_its_work() {
+    fn each_call_fails_once_and_then_reaches_what_is_below() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let at = |name| folder.path().join(name);
         let injector = Injector::new([
-            on::sync().take(1).fail(EIO),
-            on::read().take(1).fail(EIO),
-            on::set_len().take(1).fail(ENOSPC),
+            on::create().take(1).fail(ENOSPC),
+            on::open().take(1).fail(EIO),
+            on::read().path("log").take(1).fail(EIO),
+            on::write().path("log").take(1).fail(EIO),
+            on::sync().path("log").take(1).fail(EIO),
+            on::set_len().path("log").take(1).fail(ENOSPC),
+            on::set_len().path("log").skip(2).take(1).fail(ENOSPC),
+            on::set_len().path("log").skip(4).take(1).fail(ENOSPC),
+            on::rename().path("log").take(1).fail(EIO),
+            on::rename().path("old").take(1).fail(EIO),
             on::remove().take(1).fail(EIO),
         ]);
-        let files = FaultFileSystem::new(DefaultFileSystem, &injector);
-        let handle = Arc::new(files.create(&path).unwrap());
-        files.new_writer(handle.clone()).unwrap().write_all(b"record").unwrap();
-        handle.sync().unwrap_err();
-        handle.sync().unwrap();
-        let (mut reader, mut read) = (files.new_reader(handle.clone()).unwrap(), [0; 6]);
+        let noted = Noted::default();
+        let files = FaultFileSystem::new(noted.clone(), &injector);
+        /// The call fails, then it does not, and only then was anything to be noted.
+        fn twice<T>(noted: &Noted, call: &str, mut act: impl FnMut() -> io::Result<T>) -> T {
+            noted.take();
+            assert!(act().is_err(), "{call}");
+            assert_eq!(noted.take(), [""; 0], "{call} failed, and was done");
+            let done = act().unwrap();
+            assert_eq!(noted.take(), [call]);
+            done
+        }
+        let handle = Arc::new(twice(&noted, "create log", || files.create(at("log"))));
+        let mut writer = files.new_writer(handle.clone()).unwrap();
+        twice(&noted, "write 6", || writer.write_all(b"record"));
+        twice(&noted, "sync", || handle.sync());
+        twice(&noted, "truncate to 5", || handle.truncate(5));
+        twice(&noted, "writer truncates to 4", || writer.truncate(4));
+        twice(&noted, "allocate 0..4096", || writer.allocate(0, 4096));
+        writer.seek(SeekFrom::Start(1)).unwrap();
+        writer.write_all(b"E").unwrap();
+        assert_eq!(noted.take(), ["seek", "write 1"]);
+        assert_eq!(handle.file_size().unwrap() as u64, at("log").metadata().unwrap().len());
+        let (mut reader, mut read) = (files.new_reader(handle.clone()).unwrap(), [0; 4]);
         reader.read_exact(&mut read).unwrap_err();
         reader.read_exact(&mut read).unwrap();
-        assert_eq!(read, *b"record");
-        handle.truncate(3).unwrap_err();
-        handle.truncate(3).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"rec");
-        files.delete(&path).unwrap_err();
-        assert!(path.exists());
-        files.delete(&path).unwrap();
-        assert!(!path.exists());
+        assert_eq!(read, *b"rEco");
+        twice(&noted, "open log", || files.open(at("log"), Permission::ReadWrite));
+        twice(&noted, "rename log to old", || files.rename(at("log"), at("old")));
+        twice(&noted, "reuse old as new", || files.reuse(at("old"), at("new")));
+        assert!(files.exists_metadata(at("new")), "its name is in the notes below");
+        files.delete_metadata(at("new")).unwrap();
+        assert_eq!(noted.take(), ["exists new", "forget new"]);
+        twice(&noted, "delete new", || files.delete(at("new")));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         injector.finish().unwrap();
+    }
+
+    /// raft-engine's own filesystem, with notes of what reaches it.
+    #[derive(Clone, Default)]
+    struct Noted(Arc<Mutex<Vec<String>>>);
+
+    impl Noted {
+        fn note(&self, call: impl Into<String>) {
+            self.0.lock().unwrap().push(call.into());
+        }
+
+        /// What has reached it since.
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.0.lock().unwrap())
+        }
+    }
+
+    fn name(path: &impl AsRef<Path>) -> String {
+        path.as_ref().file_name().unwrap().to_str().unwrap().into()
+    }
+
+    /// A file of it.
+    struct NotedFile<F>(F, Noted);
+
+    type Inner = <DefaultFileSystem as FileSystem>::Handle;
+    type InnerWriter = <DefaultFileSystem as FileSystem>::Writer;
+
+    impl FileSystem for Noted {
+        type Handle = NotedFile<Arc<Inner>>;
+        type Reader = <DefaultFileSystem as FileSystem>::Reader;
+        type Writer = NotedFile<InnerWriter>;
+
+        fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<Self::Handle> {
+            self.note(format!("create {}", name(&path)));
+            Ok(NotedFile(Arc::new(DefaultFileSystem.create(path)?), self.clone()))
+        }
+
+        fn open<P: AsRef<Path>>(&self, path: P, how: Permission) -> io::Result<Self::Handle> {
+            self.note(format!("open {}", name(&path)));
+            Ok(NotedFile(Arc::new(DefaultFileSystem.open(path, how)?), self.clone()))
+        }
+
+        fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+            self.note(format!("delete {}", name(&path)));
+            DefaultFileSystem.delete(path)
+        }
+
+        fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
+            self.note(format!("rename {} to {}", name(&from), name(&to)));
+            DefaultFileSystem.rename(from, to)
+        }
+
+        fn reuse<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
+            self.note(format!("reuse {} as {}", name(&from), name(&to)));
+            DefaultFileSystem.rename(from, to)
+        }
+
+        fn delete_metadata<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+            self.note(format!("forget {}", name(&path)));
+            Ok(())
+        }
+
+        fn exists_metadata<P: AsRef<Path>>(&self, path: P) -> bool {
+            self.note(format!("exists {}", name(&path)));
+            true
+        }
+
+        fn new_reader(&self, handle: Arc<Self::Handle>) -> io::Result<Self::Reader> {
+            DefaultFileSystem.new_reader(handle.0.clone())
+        }
+
+        fn new_writer(&self, handle: Arc<Self::Handle>) -> io::Result<Self::Writer> {
+            Ok(NotedFile(DefaultFileSystem.new_writer(handle.0.clone())?, self.clone()))
+        }
+    }
+
+    impl Handle for NotedFile<Arc<Inner>> {
+        fn truncate(&self, len: usize) -> io::Result<()> {
+            self.1.note(format!("truncate to {len}"));
+            self.0.truncate(len)
+        }
+
+        fn file_size(&self) -> io::Result<usize> {
+            self.0.file_size()
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.1.note("sync");
+            self.0.sync()
+        }
+    }
+
+    impl WriteExt for NotedFile<InnerWriter> {
+        fn truncate(&mut self, len: usize) -> io::Result<()> {
+            self.1.note(format!("writer truncates to {len}"));
+            self.0.truncate(len)
+        }
+
+        fn allocate(&mut self, offset: usize, size: usize) -> io::Result<()> {
+            self.1.note(format!("allocate {offset}..{}", offset + size));
+            self.0.allocate(offset, size)
+        }
+    }
+
+    impl Write for NotedFile<InnerWriter> {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.1.note(format!("write {}", buf.len()));
+            self.0.write(buf)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    impl Seek for NotedFile<InnerWriter> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.1.note("seek");
+            self.0.seek(to)
+        }
     }
 }

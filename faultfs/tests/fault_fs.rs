@@ -7,8 +7,8 @@ use std::path::Path;
 use std::thread;
 
 use faultfs::FaultFs;
-use faultfs::errno::{EIO, EMFILE, ENOSPC, Errno};
-use faultfs::fault::Part;
+use faultfs::errno::{EBADF, EIO, EMFILE, ENOSPC, Errno};
+use faultfs::fault::{Part, Place};
 use faultfs::fs::{Capacity, OpenOptions};
 use faultfs::op::{Op, SyncKind};
 use faultfs::plan::on;
@@ -496,5 +496,59 @@ fn a_rule_is_about_a_thread_a_call_site_and_the_number_of_an_op() {
         assert!(fs.metadata("d").is_err());
         fs.metadata("d").unwrap();
         fs.injector().finish().unwrap();
+    }
+}
+
+#[test]
+fn when_the_power_is_cut_every_call_fails_and_none_is_recorded() {
+    for (fs, _folder) in both() {
+        let file = fs.create("f").unwrap();
+        fs.write("g", "x").unwrap();
+        let before = fs.trace().ops.len();
+        fs.cut_power();
+        let calls: [(&str, &dyn Fn() -> io::Result<()>); 12] = [
+            ("open", &|| fs.open("f").map(drop)),
+            ("create", &|| fs.create("h").map(drop)),
+            ("read", &|| file.read_at(&mut [0], 0).map(drop)),
+            ("write", &|| file.write_at(&[1], 0).map(drop)),
+            ("sync", &|| file.sync_all()),
+            ("set_len", &|| file.set_len(9)),
+            ("metadata", &|| fs.metadata("f").map(drop)),
+            ("read_dir", &|| fs.read_dir(".").map(drop)),
+            ("rename", &|| fs.rename("f", "i")),
+            ("remove", &|| fs.remove_file("g")),
+            ("create_dir", &|| fs.create_dir("d")),
+            ("sync_dir", &|| fs.sync_dir(".")),
+        ];
+        for (what, call) in calls {
+            assert_eq!(call().unwrap_err().raw_os_error(), Some(EIO.raw()), "{what}");
+        }
+        assert_eq!(fs.trace().ops.len(), before);
+    }
+}
+
+/// The page cache reads a cursor's write where the cursor is, and moves it, whatever has become of the data.
+#[test]
+fn a_write_that_goes_astray_moves_the_cursor_and_one_that_may_not_write_fails() {
+    for (fs, _folder) in both() {
+        fs.write("f", [b'o'; 1024]).unwrap();
+        fs.arm([
+            on::write().path("f").take(1).lose(),
+            on::write().path("f").skip(1).take(1).misdirect(Place::at(512)),
+        ]);
+        let mut file = fs.open_with("f", OpenOptions::new().read(true).write(true)).unwrap();
+        file.write_all(b"lost").unwrap();
+        file.write_all(b"else").unwrap();
+        file.write_all(b"here").unwrap();
+        let found = fs.read("f").unwrap();
+        assert_eq!((&found[..12], &found[512..516]), (&b"oooooooohere"[..], &b"else"[..]));
+
+        fs.injector().disarm();
+        fs.arm([on::write().take(1).lose(), on::write().skip(1).take(1).misdirect(Place::at(0))]);
+        let file = fs.open("f").unwrap();
+        for _ in 0..2 {
+            fails_with(file.write_at(b"x", 0), EBADF);
+        }
+        assert_eq!(fs.read("f").unwrap(), found);
     }
 }

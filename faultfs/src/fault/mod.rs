@@ -332,6 +332,10 @@ mod tests {
         let found = [(5, 9), (5, 8), (5, 2)].map(|(from, to)| grow.changes(&sized(from, to)));
         assert_eq!(found, [true, false, false]);
         assert_eq!(grow.effect(Some(5), 9), Effect::Part { len: 8, errno: Some(EIO) });
+        for fault in [Fault::Stale(Since::Write), Fault::Misdirect(Place::at(9)), Fault::Flip(0)] {
+            let moves = |len| Call { reach: Reach::Filesystem, ..call(Some(0), len) };
+            assert_eq!([0, 1].map(|len| fault.changes(&moves(len))), [false, true], "{fault}");
+        }
     }
 
     #[test]

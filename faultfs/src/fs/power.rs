@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::faultfs::FaultFs;
 use super::shared::{Shared, State};
@@ -88,7 +88,7 @@ impl Shared {
     pub(super) fn enter(&self, wants: Wants) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         if wants == Wants::Change && state.freezer.is_frozen {
-            state = self.wait_for_thaw(state)?;
+            state = self.wait_for_thaw(state, PATIENCE)?;
         }
         if state.recorder.is_cut() { Err(EIO.into()) } else { Ok(state) }
     }
@@ -96,15 +96,16 @@ impl Shared {
     fn wait_for_thaw<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
+        patience: Duration,
     ) -> io::Result<MutexGuard<'a, State>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         state.freezer.waiting += 1;
         while state.freezer.is_frozen && !state.recorder.is_cut() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.freezer.waiting -= 1;
                 state.recorder.unmodelled(format!(
-                    "a call waited {PATIENCE:?} on a frozen filesystem and then failed; thaw it earlier"
+                    "a call waited {patience:?} on a frozen filesystem and then failed; thaw it earlier"
                 ));
                 return Err(EIO.into());
             }
@@ -113,5 +114,24 @@ impl Shared {
         }
         state.freezer.waiting -= 1;
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_too_long_for_a_thaw_fails_and_the_run_is_not_measured() {
+        let fs = FaultFs::mem();
+        fs.freeze();
+        let waited = fs.shared.wait_for_thaw(fs.shared.lock(), Duration::from_millis(1));
+        assert_eq!(waited.err().and_then(|error| error.raw_os_error()), Some(EIO.raw()));
+        assert_eq!(fs.waiting(), 0);
+        let why = fs.trace().unmodelled;
+        assert_eq!(
+            why,
+            ["a call waited 1ms on a frozen filesystem and then failed; thaw it earlier"]
+        );
     }
 }

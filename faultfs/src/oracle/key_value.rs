@@ -151,4 +151,13 @@ mod tests {
         assert_eq!(said(&content(&[1, 2, 3]), &marks), "held");
         assert_eq!(said(&content(&[1, 2]), &marks), "lost: 3 was acknowledged and is gone");
     }
+
+    /// Each may be there or not: there are too many ways to look at them all.
+    #[test]
+    fn of_more_than_eight_failed_batches_nothing_is_said() {
+        let marks: Vec<Mark> = (1..=9).map(Mark::Failed).collect();
+        assert_eq!(said(&content(&[1, 2]), &marks[..8]), "held");
+        let why = "not-measured: 9 batches failed, of which each may be there";
+        assert_eq!(said(&content(&[1, 2]), &marks), why);
+    }
 }
