@@ -40,6 +40,12 @@ fn planted(job: &[u8]) -> Reply {
         "loop" => loop {
             std::hint::spin_loop();
         },
+        "await" => loop {
+            if Path::new(argument).exists() {
+                break Ok(Vec::new());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        },
         "chatter" => loop {
             eprintln!("still here");
         },
@@ -178,6 +184,59 @@ fn the_number_of_workers_does_not_change_the_replies() {
         let of_kind = jobs.iter().zip(&one).filter(|(job, _)| **job == kind);
         assert_eq!(of_kind.filter(|(_, reply)| reply.starts_with(expected)).count(), 10, "{kind}");
     }
+}
+
+/// Quick jobs are handed out by the hundred, and their answers are not called for one by one: a death or a
+/// hang in their midst is still that of its own job.
+#[test]
+fn what_dies_amid_many_quick_jobs_is_told_exactly() {
+    serve_in_a_worker();
+    let jobs: Vec<String> = (0..3000)
+        .map(|id| match id {
+            700 | 1999 => format!("abort {id}"),
+            701 => format!("panic {id}"),
+            1500 => format!("loop {id}"),
+            1501 => "large 300000".to_string(),
+            2999 => format!("exit {id}"),
+            id => format!("hold {id}"),
+        })
+        .collect();
+    let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+    for workers in [1, 3] {
+        let pool = pool().workers(workers).time_limit(Duration::from_secs(3));
+        for (id, reply) in run(&pool, &jobs).iter().enumerate() {
+            let expected = match id {
+                700 | 1999 => "aborted: abort".to_string(),
+                701 => "panicked: planted 701, at faultfs/tests/worker.rs:".to_string(),
+                1500 => "hung: no answer within 3s".to_string(),
+                1501 => "held: \u{7}\u{7}".to_string(),
+                2999 => "aborted: ended in the middle of a check, exit status: 7".to_string(),
+                id => format!("held: {id}"),
+            };
+            assert!(said(reply).starts_with(&expected), "{id}: {}", said(reply));
+        }
+    }
+}
+
+/// Answers are passed on while a worker goes on with what it was given: the last job waits for what is done
+/// when the answer before it has come.
+#[test]
+fn answers_come_before_the_next_job_ends() {
+    serve_in_a_worker();
+    let folder = tempfile::tempdir().unwrap();
+    let come = folder.path().join("come");
+    let waits = format!("await {}", come.display());
+    let quick = (0..300).map(|id| format!("hold {id}").into_bytes());
+    let mut answers = 0;
+    let end = pool().run(quick.chain([waits.into_bytes()]), |index, reply| {
+        assert!(reply.is_ok(), "{index}: {reply:?}");
+        if index == 299 {
+            fs::write(&come, "").unwrap();
+        }
+        answers += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!((end.unwrap(), answers), (ControlFlow::Continue(()), 301));
 }
 
 #[test]
