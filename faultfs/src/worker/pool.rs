@@ -31,7 +31,7 @@ const JOBS_BYTES_MAX: usize = 32 << 10;
 /// Jobs that take less than this are handed out several at a time, so that no round trip is waited for, and
 /// as many as take no longer than the second, so that no worker has much to do when others have nothing.
 const QUICK: Duration = Duration::from_millis(2);
-const GIVEN_MAX: Duration = Duration::from_millis(20);
+const GIVEN_MAX: Duration = Duration::from_millis(10);
 /// How often an interrupt is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
