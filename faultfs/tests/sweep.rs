@@ -3,12 +3,16 @@
 
 #[path = "sweep/cells.rs"]
 mod cells;
+#[path = "sweep/counted.rs"]
+mod counted;
 #[path = "sweep/expect.rs"]
 mod expect;
 #[path = "sweep/files.rs"]
 mod files;
 #[path = "sweep/log.rs"]
 mod log;
+#[path = "sweep/manifest.rs"]
+mod manifest;
 #[path = "sweep/patterns.rs"]
 mod patterns;
 
@@ -61,4 +65,14 @@ fn of_log(bug: log::Bug, groups: &[Group]) -> Option<Report> {
 fn of_cells(bug: cells::Bug, groups: &[Group]) -> Option<Report> {
     let run = sweep(|fs| cells::workload(fs, bug)).faults(groups.iter().copied());
     run.reports(|fs, marks| cells::check(fs, marks, bug)).unwrap().pop()
+}
+
+fn of_counted(bug: counted::Bug, groups: &[Group]) -> Option<Report> {
+    let run = sweep(|fs| counted::workload(fs, bug)).faults(groups.iter().copied());
+    run.reports(|fs, marks| counted::check(fs, marks, bug)).unwrap().pop()
+}
+
+fn of_manifest(bug: manifest::Bug, groups: &[Group]) -> Option<Report> {
+    let run = sweep(|fs| manifest::workload(fs, bug)).faults(groups.iter().copied());
+    run.reports(|fs, marks| manifest::check(fs, marks, bug)).unwrap().pop()
 }

@@ -3,12 +3,16 @@
 
 #[path = "../../tests/sweep/cells.rs"]
 mod cells;
+#[path = "../../tests/sweep/counted.rs"]
+mod counted;
 #[path = "../../tests/sweep/expect.rs"]
 mod expect;
 #[path = "../../tests/sweep/files.rs"]
 mod files;
 #[path = "../../tests/sweep/log.rs"]
 mod log;
+#[path = "../../tests/sweep/manifest.rs"]
+mod manifest;
 #[path = "../../tests/sweep/patterns.rs"]
 mod patterns;
 
@@ -68,4 +72,16 @@ fn of_cells(bug: cells::Bug, groups: &[Group]) -> Option<Report> {
     let door = Interposed::new(|root| cells::workload(&Folder(root.into()), bug));
     let run = Sweep::new(door).faults(groups.iter().copied());
     run.reports(|root, marks| cells::check(&Folder(root.into()), marks, bug)).unwrap().pop()
+}
+
+fn of_counted(bug: counted::Bug, groups: &[Group]) -> Option<Report> {
+    let door = Interposed::new(|root| counted::workload(&Folder(root.into()), bug));
+    let run = Sweep::new(door).faults(groups.iter().copied());
+    run.reports(|root, marks| counted::check(&Folder(root.into()), marks, bug)).unwrap().pop()
+}
+
+fn of_manifest(bug: manifest::Bug, groups: &[Group]) -> Option<Report> {
+    let door = Interposed::new(|root| manifest::workload(&Folder(root.into()), bug));
+    let run = Sweep::new(door).faults(groups.iter().copied());
+    run.reports(|root, marks| manifest::check(&Folder(root.into()), marks, bug)).unwrap().pop()
 }

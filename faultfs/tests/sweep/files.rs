@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use faultfs::fs::Storage;
-use faultfs::trace::Mark;
+use faultfs::trace::{Mark, Marks};
+use faultfs::verdict::Broken;
 
 pub(crate) trait Files {
     type File: FileExt + Storage;
@@ -20,4 +21,31 @@ pub(crate) trait Files {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn sync_dir(&self) -> io::Result<()>;
     fn mark(&self, mark: Mark);
+}
+
+/// The whole content of a file.
+pub(crate) fn read_all(file: &impl FileExt) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        match file.read_at(&mut chunk, bytes.len() as u64) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What was acknowledged is there; what was reported as failed is not; nothing else is.
+pub(crate) fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
+    if let Some(id) = marks.acked.iter().find(|id| !ids.contains(id)) {
+        return Err(Broken::lost(format!("record {id} was acknowledged, the log holds {ids:?}")));
+    }
+    if let Some(id) = ids.iter().find(|id| marks.failed.contains(id)) {
+        return Err(Broken::corrupt(format!("record {id} failed, the log holds {ids:?}")));
+    }
+    if let Some(id) = ids.iter().find(|id| !marks.issued.contains(id)) {
+        return Err(Broken::corrupt(format!("nobody wrote {id}, the log holds {ids:?}")));
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use faultfs::fs::Storage;
 use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
 
-use crate::files::Files;
+use crate::files::{Files, compare};
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,20 +184,6 @@ fn put<F: Files>(fs: &F, log: &mut Log<F>, id: u64, marks: &mut Marks) -> Result
             marks.failed.insert(id);
         }
         Err(Refused::Unknown(error)) => return Err(error.into()),
-    }
-    Ok(())
-}
-
-/// What was acknowledged is there; what was reported as failed is not; nothing else is.
-fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
-    if let Some(id) = marks.acked.iter().find(|id| !ids.contains(id)) {
-        return Err(Broken::lost(format!("record {id} was acknowledged, the log holds {ids:?}")));
-    }
-    if let Some(id) = ids.iter().find(|id| marks.failed.contains(id)) {
-        return Err(Broken::corrupt(format!("record {id} failed, the log holds {ids:?}")));
-    }
-    if let Some(id) = ids.iter().find(|id| !marks.issued.contains(id)) {
-        return Err(Broken::corrupt(format!("nobody wrote {id}, the log holds {ids:?}")));
     }
     Ok(())
 }

@@ -1,17 +1,41 @@
 //! Which faults show which mistake of the corpus; the same through every door, which makes the sweep of an
-//! engine by `of_log` and `of_cells`.
+//! engine by `of_log`, `of_cells`, `of_counted` and `of_manifest`.
 
 use faultfs::sweep::Group::{self, *};
 use faultfs::verdict::Verdict;
 
 use super::expect::{finds, holds};
-use super::{cells, log, of_cells, of_log};
+use super::{cells, counted, log, manifest, of_cells, of_counted, of_log, of_manifest};
 
 #[test]
 fn a_log_that_answers_every_error_right_holds_under_every_fault() {
     let every: Vec<Group> =
         Group::ALL.into_iter().filter(|g| ![BitRot, Lost].contains(g)).collect();
     holds(of_log(log::Bug::None, &every));
+}
+
+#[test]
+fn a_log_that_knows_its_length_holds_under_every_fault_and_all_rot() {
+    let every: Vec<Group> = Group::ALL.into_iter().filter(|group| *group != Lost).collect();
+    holds(of_counted(counted::Bug::None, &every));
+}
+
+#[test]
+fn b15_a_bad_record_taken_for_the_end_is_found() {
+    finds(of_counted(counted::Bug::EndsAtBad, &[BitRot]), Verdict::Lost, "rot log");
+}
+
+#[test]
+fn a_store_whose_manifest_decides_holds_under_every_fault() {
+    let every: Vec<Group> =
+        Group::ALL.into_iter().filter(|g| ![BitRot, Lost].contains(g)).collect();
+    holds(of_manifest(manifest::Bug::None, &every));
+}
+
+#[test]
+fn b30_a_table_that_the_manifest_still_names_and_memory_does_not_is_found() {
+    let report = of_manifest(manifest::Bug::PurgesByMemory, &[Io]);
+    finds(report, Verdict::Unopenable, "MANIFEST");
 }
 
 #[test]
