@@ -284,3 +284,23 @@ fn refusing_to_open_before_the_first_acknowledgement_is_fine_and_a_panic_is_not(
         }
     }
 }
+
+/// What a report says of a loss is what its profile allows it by.
+#[test]
+fn each_loss_is_allowed_by_a_rule_of_its_own_profile() {
+    let profiles = [Profile::POSIX, Profile::DATA_JOURNAL, Profile::PROCESS_KILL];
+    // Half of the record may be there whenever the write has not returned.
+    let run = explore(|fs| fs.create("log")?.write_all(&[1; 8192]).map_err(Broken::from));
+    let reports = run.in_process().profiles(profiles).reports(|fs, _| match fs.read("log") {
+        Ok(bytes) if bytes.len() == 4096 => Err(Broken::corrupt("half")),
+        _ => Ok(()),
+    });
+    let rules = reports.unwrap().into_iter().map(|mut report| {
+        assert_eq!(report.verdict, Verdict::Corrupt, "{report}");
+        report.failures.remove(0).losses.remove(0).rule
+    });
+    let [posix, journal, kill] = rules.collect::<Vec<_>>().try_into().unwrap();
+    assert!(posix.starts_with("posix: a size is durable once a sync of its file"), "{posix}");
+    assert!(journal.starts_with("data-journal: changes become durable in the order"), "{journal}");
+    assert!(kill.ends_with("and this one was under way"), "{kill}");
+}

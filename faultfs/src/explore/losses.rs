@@ -2,7 +2,7 @@
 
 use super::places;
 use crate::crash::{Builder, Choice, State};
-use crate::model::{Model, Part};
+use crate::model::{Kept, Model, Part};
 use crate::op::{Op, PAGE};
 use crate::report::{self, Acked, CrashPoint, Fate, Loss, Place};
 use crate::trace::{Mark, Record, Stamp};
@@ -80,8 +80,14 @@ fn path(model: &Model, part: &Part, op: &Op) -> String {
 }
 
 fn rule(model: &Model, id: u32, fate: Fate) -> String {
-    let profile = model.profile().name;
+    let profile = model.profile();
     let rule = match (fate, &model.micros.all[id as usize].part) {
+        _ if profile.process_only => {
+            "what a call gave the kernel is there once it returned, and this one was under way"
+        }
+        _ if profile.order == Kept::Everything => {
+            "changes become durable in the order in which they were made, and no sync had waited for this"
+        }
         (Fate::Torn, _) => "a page being written back may mix two of its versions",
         (Fate::Stale, _) => "a new size may be durable before its data, over stale bytes",
         (Fate::Lost, Part::Page(_)) => {
@@ -94,14 +100,14 @@ fn rule(model: &Model, id: u32, fate: Fate) -> String {
         (Fate::Lost, Part::Slots(_)) if model.micros.half(id).is_some() => {
             "a rename is two changes, and an entry is durable once its directory was synced"
         }
-        (Fate::Lost, Part::Slots(_)) if model.profile().safe_file_flush => {
+        (Fate::Lost, Part::Slots(_)) if profile.safe_file_flush => {
             "an entry is durable once its directory, or the file just made through it, was synced"
         }
         (Fate::Lost, Part::Slots(_)) => {
             "an entry is durable once its directory was synced, and it was not"
         }
     };
-    format!("{profile}: {rule}")
+    format!("{}: {rule}", profile.name)
 }
 
 /// What stands at `stamp` in the sequence of the run.

@@ -1,0 +1,86 @@
+//! Engines as they were published when they were looked at. What breaks its promise was compared with its
+//! source, as the comments say; nobody had reported it where we looked.
+
+mod atomic_write_file;
+mod canopydb;
+mod fjall;
+mod jammdb;
+mod lmdb;
+mod nebari;
+mod okaywal;
+mod pairs;
+mod persy;
+
+use faultfs::verdict::Verdict::{Corrupt, Held, Lost, Panicked, Unopenable};
+
+use crate::Engine;
+
+pub(crate) const ENGINES: &[Engine] = &[
+    Engine {
+        name: "atomic-write-file 0.3.1",
+        run: atomic_write_file::run,
+        check: atomic_write_file::check,
+        expected: [Held; 4],
+        lost: [""; 4],
+    },
+    Engine {
+        name: "canopydb 0.2.5",
+        run: canopydb::run,
+        check: canopydb::check,
+        expected: [Held; 4],
+        lost: [""; 4],
+    },
+    Engine {
+        name: "fjall 3.1.13",
+        run: fjall::run,
+        check: fjall::check,
+        expected: [Held; 4],
+        lost: [""; 4],
+    },
+    Engine {
+        name: "LMDB (heed 0.22.1)",
+        run: lmdb::run,
+        check: lmdb::check,
+        expected: [Held; 4],
+        lost: [""; 4],
+    },
+    // A commit writes its pages and the meta page that points to them, and then syncs once
+    // (`TransactionInner::write_data`): the meta page may be durable without them. Its documentation promises
+    // ACID transactions.
+    Engine {
+        name: "jammdb 0.11.0",
+        run: jammdb::run,
+        check: jammdb::check,
+        expected: [Corrupt, Corrupt, Held, Held],
+        lost: ["write db"; 4],
+    },
+    // `prepare` writes the records and the note in the journal that they are prepared, and then syncs once
+    // (`TransactionImpl::prepare`); `open` commits whatever is noted as prepared (`Persy::open`). Without any
+    // loss it panics where it died between that sync and the commit's end: an assertion of its own, of debug
+    // builds (`Allocator::write_page`). Its documentation promises that data persists in case of a crash.
+    Engine {
+        name: "persy 1.8.1",
+        run: persy::run,
+        check: persy::check,
+        expected: [Corrupt, Corrupt, Panicked, Panicked],
+        lost: ["write db", "write db", "", ""],
+    },
+    // No folder is ever synced: the log of transactions may have no name. Alpha, by its own words.
+    Engine {
+        name: "nebari 0.5.5",
+        run: nebari::run,
+        check: nebari::check,
+        expected: [Lost, Held, Held, Held],
+        lost: ["entry"; 4],
+    },
+    // A write that ended half-way is enough: of an entry that is not whole, which nobody was promised, the crate
+    // says that recovery is given none of its chunks, and it is given the error of a checksum
+    // (`Entry::read_all_chunks`), with which opening fails. Early in its development, by its own words.
+    Engine {
+        name: "okaywal 0.3.1",
+        run: okaywal::run,
+        check: okaywal::check,
+        expected: [Unopenable; 4],
+        lost: ["write log/wal-1"; 4],
+    },
+];
