@@ -120,6 +120,12 @@ impl Recorder {
         }
     }
 
+    /// Who had called the code that asked for a started op, the nearest first.
+    pub fn called_by(&mut self, id: OpId, callers: Arc<[Site]>) {
+        let start = self.trace.ops[id.0].start;
+        self.trace.callers.insert(start, callers);
+    }
+
     /// An op that starts and ends with nothing in between.
     pub fn record(&mut self, thread: u32, site: Option<Site>, op: Op) {
         let id = self.start(thread, site, op);

@@ -16,13 +16,24 @@ use crate::op::{Ino, Op, Slot};
 /// A position in the global sequence of a run. Every start, every end and every mark has its own.
 pub type Stamp = u64;
 
+/// This file as the compiler names it, for doors that walk stacks: code in its folder is no engine's.
+#[doc(hidden)]
+pub const SOURCE: &str = file!();
+
 /// Where in the source an op was asked for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Site {
-    /// The source file, as the compiler names it.
+    /// The source file, as the compiler names it; of a function whose lines are not known, its name.
     pub file: Arc<str>,
-    /// The line, from 1.
+    /// The line, from 1. 0 where it is not known: the code was built without debug info.
     pub line: u32,
+}
+
+impl Site {
+    /// The file and the line, where the line is known.
+    pub fn place(&self) -> Option<(&str, u32)> {
+        (self.line > 0).then_some((&*self.file, self.line))
+    }
 }
 
 impl From<&Location<'_>> for Site {
@@ -33,7 +44,10 @@ impl From<&Location<'_>> for Site {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.place() {
+            Some((file, line)) => write!(f, "{file}:{line}"),
+            None => write!(f, "`{}` (no line: built without debug info)", self.file),
+        }
     }
 }
 
@@ -195,6 +209,9 @@ pub struct Trace {
     pub marks: Vec<(Stamp, Mark)>,
     /// Where marks were made, where the door can know it.
     pub mark_sites: BTreeMap<Stamp, Site>,
+    /// Who had called the code at the site of an op, by the op's start: the nearest first, up to the workload.
+    /// Where the door can know it.
+    pub callers: BTreeMap<Stamp, Arc<[Site]>>,
     /// The faults that were injected, in order.
     pub injected: Vec<Injected>,
     /// The passes of fail points, in order.
@@ -208,6 +225,22 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The same run, told without where in the source anything was asked for.
+    pub(crate) fn without_sites(&self) -> Trace {
+        let mut trace = self.clone();
+        trace.ops.iter_mut().for_each(|record| record.site = None);
+        trace.injected.iter_mut().for_each(|injected| injected.site = None);
+        trace.passed.iter_mut().for_each(|passed| passed.site = Site { file: "".into(), line: 0 });
+        trace.mark_sites.clear();
+        trace.callers.clear();
+        trace
+    }
+
+    /// Who had called the code at the site of an op, the nearest first.
+    pub fn callers_of(&self, op: usize) -> &[Site] {
+        self.callers.get(&self.ops[op].start).map_or(&[], |callers| callers)
+    }
+
     /// The marks that had been made by `stamp`.
     pub fn marks_at(&self, stamp: Stamp) -> Marks {
         let mut marks = Marks::default();

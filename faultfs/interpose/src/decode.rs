@@ -20,6 +20,7 @@ use faultfs::trace::{Mark, Outcome, Site, Stamp, Trace};
 use faultfs::{Call, Reach, Seen};
 
 use crate::record::{Kind, Log, REACHES, Record, damaged, header, linux, write};
+use crate::sites::{Chain, Stacks};
 
 /// Reads the log of a session into a trace of `subject`. `base` is the disk that the root held when
 /// the session started, see [`crate::snapshot`].
@@ -93,7 +94,7 @@ pub fn calls(log: &Path) -> io::Result<Vec<Seen>> {
 }
 
 fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
-    let mut decoder = Decoder::new(log, base)?;
+    let mut decoder = Decoder::new(log, base, Some(Stacks::default()))?;
     for record in log.records() {
         decoder.take(&record?)?;
         if decoder.recorder.is_cut() {
@@ -137,10 +138,12 @@ struct Decoder {
     under_way: Option<u64>,
     /// The slot of a link that takes the place of another name.
     replaced: Option<Slot>,
+    /// None: nobody asks where a call came from.
+    stacks: Option<Stacks>,
 }
 
 impl Decoder {
-    fn new(log: &Log, base: Disk) -> io::Result<Self> {
+    fn new(log: &Log, base: Disk, stacks: Option<Stacks>) -> io::Result<Self> {
         let (mut ends, mut under_way) = (HashMap::new(), None);
         for record in log.records() {
             let Record { kind, words: [start, returned, ino, mode, ..], .. } = record?;
@@ -167,12 +170,13 @@ impl Decoder {
             failures: BTreeMap::new(),
             under_way,
             replaced: None,
+            stacks,
         })
     }
 
     /// A run to its end, also where the power was cut before.
     fn whole(log: &Log, base: Disk) -> io::Result<Self> {
-        let mut decoder = Self { under_way: None, ..Self::new(log, base)? };
+        let mut decoder = Self { under_way: None, ..Self::new(log, base, None)? };
         for record in log.records() {
             let record = record?;
             if record.kind != Kind::Cut {
@@ -200,11 +204,15 @@ impl Decoder {
             Kind::MapStore => self.map_store(record),
             Kind::Passed => self.passed(record)?,
             Kind::Cut => self.recorder.cut(),
+            Kind::Module | Kind::Stack => {
+                self.stacks.iter_mut().for_each(|stacks| stacks.take(record));
+            }
             Kind::Called => {
                 let called = Called::of(record)?;
                 if !called.rule.is_empty() {
                     let rule = String::from_utf8_lossy(called.rule);
-                    self.recorder.injected(called.call().to_string(), rule, None, called.points());
+                    let (call, site) = (called.call().to_string(), self.chain(record).site);
+                    self.recorder.injected(call, rule, site, called.points());
                 }
             }
             Kind::End if self.under_way == Some(first) => self.recorder.cut(),
@@ -262,7 +270,12 @@ impl Decoder {
             if end.is_none() && !self.fits(&op) {
                 continue;
             }
-            started.push((self.recorder.start(thread, None, op.clone()), op, outcome));
+            let Chain { site, callers } = self.chain(record);
+            let id = self.recorder.start(thread, site, op.clone());
+            if !callers.is_empty() {
+                self.recorder.called_by(id, callers);
+            }
+            started.push((id, op, outcome));
         }
         self.open.insert(record.position, started);
     }
@@ -340,7 +353,9 @@ impl Decoder {
             | Kind::Cut
             | Kind::Unmodelled
             | Kind::Known
-            | Kind::Called => unreachable!("not the start of an operation"),
+            | Kind::Called
+            | Kind::Module
+            | Kind::Stack => unreachable!("not the start of an operation"),
         })
     }
 
@@ -465,6 +480,10 @@ impl Decoder {
     fn missed<T>(&mut self, met: &str) -> Option<T> {
         self.recorder.unmodelled(format!("a file call was not seen by the door: it met {met}"));
         None
+    }
+
+    fn chain(&self, record: &Record<'_>) -> Chain {
+        self.stacks.as_ref().map(|stacks| stacks.chain(record.stack)).unwrap_or_default()
     }
 
     fn thread(&mut self, id: u32) -> u32 {

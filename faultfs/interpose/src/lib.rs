@@ -73,7 +73,11 @@ mod decode;
 #[cfg(unix)]
 mod explore;
 #[cfg(unix)]
+mod lines;
+#[cfg(unix)]
 mod record;
+#[cfg(unix)]
+mod sites;
 #[cfg(unix)]
 mod verify;
 

@@ -14,7 +14,7 @@ use std::mem::offset_of;
 use faultfs::Reach;
 
 /// The first bytes of a log of this version.
-pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"faultlg1");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"faultlg2");
 
 /// Where the first record begins.
 pub(crate) const RECORDS_AT: usize = 4096;
@@ -47,13 +47,15 @@ pub(crate) struct Head {
     /// Of the whole record, padding included.
     pub(crate) len_bytes: u32,
     pub(crate) kind: u16,
-    /// The system call, for the call site in reports.
+    /// The system call.
     pub(crate) number: u16,
     pub(crate) thread: u32,
     pub(crate) name_len: u32,
     /// From the front of the record; the data of direct writes is aligned to a page of the log.
     pub(crate) data_at: u32,
     pub(crate) data_len: u32,
+    /// Position of the [`Kind::Stack`] from which it was asked for, or 0.
+    pub(crate) stack: u64,
     pub(crate) words: [u64; 6],
 }
 
@@ -115,21 +117,27 @@ pub(crate) enum Kind {
     ///
     /// [`OpKind::ALL`]: faultfs::plan::OpKind::ALL
     Called,
+    /// Single: what is added to the addresses that the file states, first address and the one behind the last,
+    /// length of the file, its time in seconds and nanoseconds; path of the file as the name. Code of the process.
+    Module,
+    /// Single: as data the return addresses on a stack, eight bytes each, the innermost first.
+    Stack,
 }
 
 impl Kind {
     /// True where an [`Kind::End`] follows, sooner or later.
     pub(crate) fn is_start(self) -> bool {
         use Kind::*;
-        !matches!(self, End | MapStore | Mark | Passed | Cut | Unmodelled | Known | Called)
+        let single = [MapStore, Mark, Passed, Cut, Unmodelled, Known, Called, Module, Stack];
+        self != End && !single.contains(&self)
     }
 
     pub(crate) fn from_code(code: u16) -> Option<Self> {
         use Kind::*;
-        const ALL: [Kind; 24] = [
+        const ALL: [Kind; 26] = [
             End, Write, SetLen, Allocate, Open, TempFile, MakeDir, Symlink, Link, Unlink,
             RemoveDir, Rename, Chmod, Sync, SyncRange, SyncAll, Msync, MapStore, Mark, Passed, Cut,
-            Unmodelled, Known, Called,
+            Unmodelled, Known, Called, Module, Stack,
         ];
         ALL.into_iter().find(|&kind| kind as u16 == code)
     }
@@ -169,6 +177,7 @@ pub(crate) struct Record<'a> {
     pub(crate) kind: Kind,
     pub(crate) thread: u32,
     pub(crate) number: u16,
+    pub(crate) stack: u64,
     pub(crate) words: [u64; 6],
     pub(crate) name: &'a [u8],
     pub(crate) data: &'a [u8],
@@ -246,6 +255,7 @@ fn parse(bytes: &[u8], position: u64) -> io::Result<(Record<'_>, usize)> {
         kind: Kind::from_code(half(offset_of!(Head, kind))).ok_or_else(bad)?,
         thread: number(offset_of!(Head, thread)),
         number: half(offset_of!(Head, number)),
+        stack: word(bytes, offset_of!(Head, stack)),
         words,
         name: &bytes[HEAD_LEN..HEAD_LEN + name_len],
         data: &bytes[data_at..data_at + data_len],
@@ -306,6 +316,7 @@ pub(crate) mod made {
             for half in [thread, name.len() as u32, data_at as u32, data.len() as u32] {
                 bytes.extend(half.to_le_bytes());
             }
+            bytes.extend(0u64.to_le_bytes());
             let missing = [0; 6];
             for word in words.iter().chain(&missing[words.len()..]) {
                 bytes.extend(word.to_le_bytes());
@@ -343,7 +354,7 @@ mod tests {
         let log = maker.log();
         let records: Vec<_> = log.records().map(Result::unwrap).collect();
         assert_eq!(records.len(), 2);
-        let Record { position, kind, thread, number, words, name, data } = records[0];
+        let Record { position, kind, thread, number, words, name, data, .. } = records[0];
         assert_eq!((position, kind, thread, number), (first, Kind::Rename, 7, 82));
         assert_eq!((words, name, data), ([1, 2, 3, 0, 0, 0], &b"from"[..], &b"to"[..]));
         assert_eq!((records[1].position, records[1].kind), (second, Kind::Mark));
@@ -388,10 +399,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_code() {
-        for code in 1..=Kind::Called as u16 {
+        for code in 1..=Kind::Stack as u16 {
             assert_eq!(Kind::from_code(code).map(|kind| kind as u16), Some(code));
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(Kind::Called as u16 + 1), None);
+        assert_eq!(Kind::from_code(Kind::Stack as u16 + 1), None);
     }
 }

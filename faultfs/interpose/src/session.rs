@@ -17,6 +17,7 @@ use faultfs::fs::{Capacity, Rot};
 
 use crate::Options;
 use crate::door::faults::{Armed, Space};
+use crate::door::stack::Walker;
 use crate::door::{DOOR, Known, Opening, faults, sys};
 use crate::memory;
 use crate::record::{Kind, RECORDS_AT};
@@ -46,6 +47,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         in_ram: is_in_ram(&root)?,
         seed: options.seed,
         armed: armed(options, &root)?,
+        walker: Walker::new(),
     };
     if options.trap {
         crate::trap::install_for_recording()?;

@@ -56,6 +56,7 @@ fn loss(model: &Model, id: u32, stamp: Stamp, (fate, sectors): (Fate, u8)) -> Lo
         bytes,
         sectors: (0..8).filter(|bit| sectors & (1 << bit) != 0).collect(),
         site: record.site.clone(),
+        callers: model.trace.callers_of(micro.op).to_vec(),
         acked: model.trace.acknowledged(micro.op, stamp).map(|(stamp, id)| Acked {
             id,
             stamp,

@@ -68,6 +68,8 @@ pub struct Loss {
     pub sectors: Vec<u8>,
     /// The op's call site, where the door can know it.
     pub site: Option<Site>,
+    /// Who had called the code there, the nearest first, where the door can know it.
+    pub callers: Vec<Site>,
     /// The acknowledgement that promised it before the crash: see [`Trace::acknowledged`].
     ///
     /// [`Trace::acknowledged`]: crate::trace::Trace::acknowledged
@@ -200,6 +202,12 @@ impl Loss {
             None => format!("{made}, not acknowledged by then"),
         }
     }
+}
+
+/// Who had called the code at a site: `called from wal.rs:88, from db.rs:40`; none where nobody is known.
+pub(super) fn called_from(callers: &[Site]) -> Option<String> {
+    let callers: Vec<String> = callers.iter().map(Site::to_string).collect();
+    (!callers.is_empty()).then(|| format!("called from {}", callers.join(", from ")))
 }
 
 /// The losses of a failure as one sentence.

@@ -237,6 +237,8 @@ impl fmt::Display for Failure {
         writeln!(f, "    {during}crash {}", self.crash)?;
         for loss in &self.losses {
             writeln!(f, "    {loss}")?;
+            let called = crash::called_from(&loss.callers);
+            called.iter().try_for_each(|called| writeln!(f, "      {called}"))?;
             writeln!(f, "      allowed: {}", loss.rule)?;
         }
         self.shrunk.iter().try_for_each(|shrunk| writeln!(f, "    {shrunk}"))?;

@@ -335,7 +335,7 @@ fn states(model: &Model, from: Stamp, crash_points: Option<u32>) -> (Vec<State>,
 
 /// A hash of all that disks and marks can show: not which fault it was, nor with which number an op failed.
 fn shape(trace: &Trace, from: Stamp, manner: Manner) -> u128 {
-    let mut trace = Trace { injected: Vec::new(), passed: Vec::new(), ..trace.clone() };
+    let mut trace = Trace { injected: Vec::new(), passed: Vec::new(), ..trace.without_sites() };
     trace.ops.iter_mut().for_each(|record| record.errno = record.errno.map(|_| 1));
     let mut bytes = file::encode(&trace);
     bytes.extend(from.to_le_bytes());

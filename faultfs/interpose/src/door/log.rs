@@ -16,6 +16,8 @@ const PAGE: usize = 4096;
 pub(crate) struct Entry<'a> {
     pub(crate) kind: Kind,
     pub(crate) number: i64,
+    /// Position of the stack from which it was asked for, or 0.
+    pub(crate) stack: u64,
     pub(crate) words: [u64; 6],
     pub(crate) name: &'a [u8],
 }
@@ -113,6 +115,7 @@ impl Log {
             name_len: entry.name.len() as u32,
             data_at: (data_at - position) as u32,
             data_len: 0,
+            stack: entry.stack,
             words: entry.words,
         };
         // SAFETY: the record ends within the mapping, checked above, and behind the tail, where
@@ -153,6 +156,17 @@ impl Log {
         // SAFETY: what is before the tail lies within the mapping, which stays while the lock is held. The
         // records never change again; of the header, nothing but what a forked child does.
         unsafe { slice::from_raw_parts(base, self.tail()) }
+    }
+
+    /// The data of the record at a position that the log has given. To be called with the lock held.
+    pub(crate) fn data(&self, position: u64) -> &[u8] {
+        let base = ptr::with_exposed_provenance::<u8>(self.base.load(Relaxed));
+        // SAFETY: as in `bytes`: a record begins there, and its data lies within it.
+        unsafe {
+            let record = base.add(position as usize);
+            let head = &*record.cast::<Head>();
+            slice::from_raw_parts(record.add(head.data_at as usize), head.data_len as usize)
+        }
     }
 
     /// The first record of a thread from a position on that starts an operation. To be called with the lock

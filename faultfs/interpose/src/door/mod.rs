@@ -18,10 +18,12 @@ mod maps;
 mod names;
 mod opens;
 pub(crate) mod seeds;
+pub(crate) mod stack;
 mod syncs;
 pub(crate) mod sys;
 
 use std::ffi::c_int;
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering::*};
 
@@ -34,6 +36,7 @@ use lock::Lock;
 use log::{Entry, Log, Slot};
 use maps::Maps;
 use seeds::Seeds;
+use stack::Walker;
 use sys::{Args, Returned, Stat};
 
 /// A system call as the program asked for it.
@@ -157,6 +160,7 @@ pub(crate) static DOOR: Door = Door {
     lock: Lock::new(),
     session: AtomicU64::new(0),
     faults: Faults::new(),
+    walker: AtomicPtr::new(ptr::null_mut()),
     unforked: AtomicPtr::new(ptr::null_mut()),
     dev: AtomicU64::new(0),
     in_ram: AtomicBool::new(false),
@@ -178,6 +182,8 @@ pub(crate) struct Door {
     /// Counts sessions, so that a sync that outlives its session is not ended in the next.
     session: AtomicU64,
     faults: Faults,
+    /// Of the session that is active.
+    walker: AtomicPtr<Walker>,
     /// A byte that is 1 here and 0 in every forked child.
     unforked: AtomicPtr<u8>,
     dev: AtomicU64,
@@ -201,6 +207,7 @@ pub(crate) struct Opening {
     pub(crate) in_ram: bool,
     pub(crate) seed: u64,
     pub(crate) armed: Option<Box<Armed>>,
+    pub(crate) walker: Box<Walker>,
 }
 
 /// What is below the root when a session starts.
@@ -231,6 +238,8 @@ impl Door {
             self.seeds.start(opening.seed);
             let held = Held { door: self, thread: sys::thread() };
             known.iter().for_each(|known| held.known(known));
+            opening.walker.modules.iter().for_each(|module| held.module(module));
+            self.walker.store(Box::into_raw(opening.walker), Release);
             self.session.fetch_add(1, Relaxed);
             if let Some(armed) = opening.armed {
                 self.log.set(header::OBSERVED, armed.observe.into());
@@ -266,8 +275,11 @@ impl Door {
             self.log.set(header::FINISHED, 1);
             self.log.close();
             let armed = self.faults.end();
+            let walker = self.walker.swap(ptr::null_mut(), AcqRel);
             drop(held);
             drop(armed);
+            // SAFETY: made by `open`, and taken by nobody else; whoever used it held the lock.
+            drop(unsafe { Box::from_raw(walker) });
         }
     }
 
@@ -421,6 +433,27 @@ impl Held<'_> {
         self.append(0, Kind::Known, &[known.ino], &known.path, &[]);
     }
 
+    fn module(&self, module: &stack::Module) {
+        let (at, [len, seconds, nanos]) = (&module.addresses, module.stamp);
+        let words = [module.bias, at.start, at.end, len, seconds, nanos];
+        self.append(0, Kind::Module, &words, module.path.as_os_str().as_bytes(), &[]);
+    }
+
+    /// Writes down from where this thread has come to the door, if that is news; where it stands, or 0.
+    #[inline(never)]
+    fn stack(&self) -> u64 {
+        // SAFETY: null, or set by `open` and not freed while the lock is held, under which nobody else is here.
+        let Some(walker) = (unsafe { self.door.walker.load(Acquire).as_mut() }) else { return 0 };
+        walker.walk();
+        if let Some(position) = walker.known(&self.door.log) {
+            return position;
+        }
+        let written = self.append(0, Kind::Stack, &[], &[], walker.bytes());
+        let position = written.map_or(0, |written| written.position);
+        walker.remember(position);
+        position
+    }
+
     fn append(
         &self,
         number: i64,
@@ -444,9 +477,23 @@ impl Held<'_> {
         data_len: usize,
         data_align: usize,
     ) -> Option<Slot> {
+        let stack = if kind.is_start() { self.stack() } else { 0 };
+        self.reserve_from(stack, number, kind, words, name, data_len, data_align)
+    }
+
+    fn reserve_from(
+        &self,
+        stack: u64,
+        number: i64,
+        kind: Kind,
+        words: &[u64],
+        name: &[u8],
+        data_len: usize,
+        data_align: usize,
+    ) -> Option<Slot> {
         let mut all = [0; 6];
         all[..words.len()].copy_from_slice(words);
-        let entry = Entry { kind, number, words: all, name };
+        let entry = Entry { kind, number, stack, words: all, name };
         self.door.log.reserve(&entry, self.thread, data_len, data_align)
     }
 

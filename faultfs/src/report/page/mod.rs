@@ -278,6 +278,10 @@ fn one_loss(shown: Option<&Shown<'_>>, loss: &Loss) -> Markup {
             p.rule { span.muted { "What was missing: " } (missing(shown, loss)) }
         }
         @if let Some(site) = &loss.site { (source::excerpt(site)) }
+        @if let Some(caller) = loss.callers.first() {
+            p.rule { span.muted { "Called from" } @for site in &loss.callers { " " code { (site) } } }
+            (source::excerpt(caller))
+        }
     }
 }
 

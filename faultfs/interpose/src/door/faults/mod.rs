@@ -199,7 +199,10 @@ fn write(
     let points = injection.map_or(&[][..], |injection| &injection.points);
     let behind = || [rule].into_iter().chain(points.iter().map(|point| &**point));
     let len = other.len() + behind().map(|text| 1 + text.len()).sum::<usize>();
-    let Some(slot) = held.reserve(call.number, Kind::Called, &words, path, len, 1) else { return };
+    let stack = if injection.is_some() { held.stack() } else { 0 };
+    let number = call.number;
+    let slot = held.reserve_from(stack, number, Kind::Called, &words, path, len, 1);
+    let Some(slot) = slot else { return };
     let mut into = slot.data;
     let mut put = |bytes: &[u8]| {
         // SAFETY: the slot has room for all that is put, and is the log's own.
