@@ -150,6 +150,8 @@ struct Shared {
     /// A rule may fire, or calls are noted.
     armed: AtomicBool,
     rules: Mutex<Vec<Armed>>,
+    /// A rule asks where calls are written.
+    asks_for_sites: AtomicBool,
     observes: AtomicBool,
     seen: Mutex<Vec<Seen>>,
     /// Set once a rule has made more of the disk fail than one call.
@@ -345,9 +347,16 @@ impl Injector {
                 shared.rules().iter_mut().for_each(|rule| rule.hear(pass.name()));
             })
         });
+        let asks = plan.rules().iter().any(Rule::names_site);
+        self.0.asks_for_sites.fetch_or(asks, Ordering::Relaxed);
         let mut rules = self.rules();
         rules.extend(plan.rules().iter().map(Armed::new));
         self.0.armed.store(self.observes() || rules.iter().any(|r| r.on), Ordering::Relaxed);
+    }
+
+    /// Whether a rule asks where calls are written: a door that has to look that up does so only then.
+    pub fn asks_for_sites(&self) -> bool {
+        self.0.asks_for_sites.load(Ordering::Relaxed)
     }
 
     /// From now on every call is noted, reads and opens too: see [`Injector::seen`].

@@ -11,16 +11,18 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::Location;
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 
 use faultfs::folder::snapshot;
 use faultfs::fs::{Capacity, Rot};
 
 use crate::Options;
 use crate::door::faults::{Armed, Space};
-use crate::door::stack::Walker;
+use crate::door::stack::{Module, Walker};
 use crate::door::{DOOR, Known, Opening, faults, sys};
 use crate::memory;
 use crate::record::{Kind, RECORDS_AT};
+use crate::sites::Modules;
 use crate::symbols::OVERRIDES;
 
 /// Starts to record; the errors are those of [`crate::Session::start`].
@@ -39,6 +41,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
     if log_len < MIN_LOG {
         return Err(invalid(format!("log_bytes_max is {log_len}: give it at least {MIN_LOG}")));
     }
+    let walker = Walker::new();
     let opening = Opening {
         log: map_log(options.log, log_len)?,
         log_len,
@@ -46,8 +49,8 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
         dev,
         in_ram: is_in_ram(&root)?,
         seed: options.seed,
-        armed: armed(options, &root)?,
-        walker: Walker::new(),
+        armed: armed(options, &root, &walker)?,
+        walker,
     };
     if options.trap {
         crate::trap::install_for_recording()?;
@@ -61,7 +64,7 @@ pub(crate) fn start(options: &Options<'_>) -> io::Result<()> {
 }
 
 /// What may go wrong, where something may, or is to be told of.
-fn armed(options: &Options<'_>, root: &Path) -> io::Result<Option<Box<Armed>>> {
+fn armed(options: &Options<'_>, root: &Path, walker: &Walker) -> io::Result<Option<Box<Armed>>> {
     let Options { injector, observe, .. } = *options;
     if injector.is_none() && !observe {
         return Ok(None);
@@ -70,7 +73,12 @@ fn armed(options: &Options<'_>, root: &Path) -> io::Result<Option<Box<Armed>>> {
     let base = injector.map(|_| snapshot(root)).transpose()?;
     let root = root.as_os_str().as_bytes().to_vec();
     let injector = injector.cloned().unwrap_or_default();
-    Ok(Some(Box::new(Armed { injector, observe, root, base, space: Space::unlimited() })))
+    let mut modules = Modules::default();
+    for Module { bias, addresses, path, stamp } in &walker.modules {
+        modules.add(*bias, addresses.clone(), path, *stamp);
+    }
+    let (modules, space) = (Arc::new(modules), Space::unlimited());
+    Ok(Some(Box::new(Armed { injector, observe, root, base, space, modules })))
 }
 
 fn busy() -> io::Error {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -42,20 +43,46 @@ pub(crate) struct Chain {
     pub(crate) callers: Arc<[Site]>,
 }
 
-/// The stacks of one log.
+/// The files of code of a process.
 #[derive(Default)]
-pub(crate) struct Stacks {
-    modules: Vec<Loaded>,
-    /// By their positions.
-    chains: HashMap<u64, Chain>,
-}
+pub(crate) struct Modules(Vec<Loaded>);
 
 struct Loaded {
     bias: u64,
-    start: u64,
-    end: u64,
+    addresses: Range<u64>,
     /// None: of no interest, or no longer the file that it was.
     path: Option<PathBuf>,
+}
+
+impl Modules {
+    /// Takes note of one: what was added to the addresses that it states, where it is, and the length and time
+    /// by which it is known.
+    pub(crate) fn add(&mut self, bias: u64, addresses: Range<u64>, path: &Path, stamp: [u64; 3]) {
+        let path = (!is_libc(path) && stamp_of(path) == Some(stamp)).then(|| path.into());
+        self.0.push(Loaded { bias, addresses, path });
+    }
+
+    /// What the return addresses on a stack, the innermost first, say of the engine.
+    pub(crate) fn chain(&self, stack: impl Iterator<Item = u64>) -> Chain {
+        let frames: Vec<Arc<[Frame]>> = stack.map(|address| self.frames(address)).collect();
+        chain(frames.iter().flat_map(|some| some.iter()))
+    }
+
+    /// The functions that were under way where a return address lies behind the call.
+    fn frames(&self, address: u64) -> Arc<[Frame]> {
+        let address = address.saturating_sub(1);
+        let loaded = self.0.iter().find(|module| module.addresses.contains(&address));
+        let Some(Loaded { bias, path: Some(path), .. }) = loaded else { return Arc::default() };
+        frames(path, address.wrapping_sub(*bias))
+    }
+}
+
+/// The stacks of one log.
+#[derive(Default)]
+pub(crate) struct Stacks {
+    modules: Modules,
+    /// By their positions.
+    chains: HashMap<u64, Chain>,
 }
 
 impl Stacks {
@@ -63,28 +90,17 @@ impl Stacks {
     pub(crate) fn take(&mut self, record: &Record<'_>) {
         if record.kind == Kind::Module {
             let [bias, start, end, stamp @ ..] = record.words;
-            let path = Path::new(OsStr::from_bytes(record.name));
-            let path = (!is_libc(path) && stamp_of(path) == Some(stamp)).then(|| path.into());
-            self.modules.push(Loaded { bias, start, end, path });
+            self.modules.add(bias, start..end, Path::new(OsStr::from_bytes(record.name)), stamp);
         } else {
             let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-            let frames = record.data.chunks_exact(8).map(word);
-            let frames: Vec<Arc<[Frame]>> = frames.map(|address| self.frames(address)).collect();
-            self.chains.insert(record.position, chain(frames.iter().flat_map(|some| some.iter())));
+            let chain = self.modules.chain(record.data.chunks_exact(8).map(word));
+            self.chains.insert(record.position, chain);
         }
     }
 
     /// The chain of a record's stack; an empty one where it has none.
     pub(crate) fn chain(&self, position: u64) -> Chain {
         self.chains.get(&position).cloned().unwrap_or_default()
-    }
-
-    /// The functions that were under way where a return address lies behind the call.
-    fn frames(&self, address: u64) -> Arc<[Frame]> {
-        let address = address.saturating_sub(1);
-        let loaded = self.modules.iter().find(|m| (m.start..m.end).contains(&address));
-        let Some(Loaded { bias, path: Some(path), .. }) = loaded else { return Arc::default() };
-        frames(path, address.wrapping_sub(*bias))
     }
 }
 

@@ -12,10 +12,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::panic::Location;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use common::{Recording, words};
-use faultfs::trace::Trace;
+use faultfs::Injector;
+use faultfs::disk::Disk;
+use faultfs::plan::Plan;
+use faultfs::trace::{Site, Trace};
+use faultfs_interpose::{Options, Session, decode};
 use rustix::fs::{Mode, OFlags};
 
 /// Ops in words, and the lines that they must know.
@@ -30,8 +35,34 @@ impl Lines {
     }
 }
 
+/// One session at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_rule_is_about_the_calls_that_are_written_in_one_place() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let recording = Recording::new();
+    let write = |file: &File, at| file.write_all_at(b"x", at).map_err(|error| error.raw_os_error());
+    let line = line!() - 1;
+    let rule = format!("write * from sites.rs:{line} skip 1 take 1 -> fail EIO");
+    let injector = Injector::new(rule.parse::<Plan>().unwrap());
+    let options = Options { injector: Some(&injector), ..recording.options(true) };
+    let session = Session::start(&options).unwrap();
+    let file = File::create(recording.root.join("a")).unwrap();
+    file.write_all_at(b"elsewhere", 0).unwrap();
+    let written = [write(&file, 0), write(&file, 1), write(&file, 2)];
+    file.write_all_at(b"elsewhere", 0).unwrap();
+    session.finish();
+    assert_eq!(written, [Ok(()), Err(Some(5)), Ok(())]);
+    injector.finish().unwrap();
+    let trace = decode(&recording.log, Disk::new(), "test").unwrap();
+    let met: Vec<_> = trace.injected.iter().map(|i| (i.call.as_str(), i.site.clone())).collect();
+    assert_eq!(met, [("write a 1..2", Some(Site { file: file!().into(), line }))]);
+}
+
 #[test]
 fn each_op_knows_its_line_and_who_called() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let recording = Recording::new();
     let mut lines = Lines::default();
     let mut calls = Vec::new();

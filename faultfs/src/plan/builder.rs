@@ -138,7 +138,8 @@ impl<O> When<O> {
 
     /// Only calls that are written at this place of the source: the end of a file's path in whole components,
     /// with a line or without, such as `src/wal.rs:120`. The typed door knows of the places of its callers
-    /// that are not std; a call that std makes for the engine (`read_to_end`, `BufWriter`) has none.
+    /// that are not std; a call that std makes for the engine (`read_to_end`, `BufWriter`) has none. The interposed
+    /// door looks for the innermost line of the engine in the debug info of the program; without it there is none.
     ///
     /// # Panics
     ///

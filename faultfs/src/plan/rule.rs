@@ -204,6 +204,11 @@ impl Rule {
         self.fault.is_clock_based()
     }
 
+    /// Whether it is about calls that are written in one place.
+    pub(crate) fn names_site(&self) -> bool {
+        self.site.is_some()
+    }
+
     /// True where each path has counts of its own.
     pub(crate) fn is_per_file(&self) -> bool {
         self.per_file

@@ -439,6 +439,13 @@ impl Held<'_> {
         self.append(0, Kind::Module, &words, module.path.as_os_str().as_bytes(), &[]);
     }
 
+    /// From where this thread has come to the door.
+    fn addresses(&self) -> Vec<u64> {
+        // SAFETY: as in `stack`.
+        let walker = unsafe { self.door.walker.load(Acquire).as_mut() };
+        walker.map(|walker| walker.addresses().to_vec()).unwrap_or_default()
+    }
+
     /// Writes down from where this thread has come to the door, if that is news; where it stands, or 0.
     #[inline(never)]
     fn stack(&self) -> u64 {

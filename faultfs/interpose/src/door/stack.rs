@@ -105,8 +105,12 @@ impl Walker {
         self.modules.push(Module { bias: loaded.bias, addresses, path, stamp });
     }
 
-    /// Walks the stack of this thread. Inlined, the frames of the caller would be ours to explain.
-    #[inline(never)]
+    /// The return addresses on the stack of this thread, the innermost first.
+    pub(crate) fn addresses(&mut self) -> &[u64] {
+        self.walk();
+        &self.addresses[..self.len]
+    }
+
     pub(crate) fn walk(&mut self) {
         let (ip, sp, bp, thread): (u64, u64, u64, u64);
         // SAFETY: reads registers, and the first word of the thread's own block, which holds its address.

@@ -5,7 +5,8 @@
 //! allocate: paths are told on the stack, by the kernel, and what was decided goes into the log as it
 //! is; words are made of it when the log is read. The injector itself allocates in three cases: for a rule
 //! that counts for each file and meets a new one, for a latent error that a write heals, and for a fault
-//! on a thread that has passed fail points. Carrying out allocates where the fault needs more than the call:
+//! on a thread that has passed fail points. While a rule asks where calls are written, each is looked up
+//! in the debug info before, without the lock. Carrying out allocates where the fault needs more than the call:
 //! [`elsewhere`], [`past`], [`space`]. Such a plan is not for an engine whose signal handlers write files.
 //!
 //! A call is carried out in its own time, without the lock that it was judged under.
@@ -24,15 +25,18 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 use faultfs::Call as Subject;
 use faultfs::disk::Disk;
 use faultfs::fs::{Capacity, Rot};
 use faultfs::plan::OpKind;
+use faultfs::trace::Site;
 use faultfs::{Injection, Injector};
 
 use crate::record::{Kind, REACHES};
+use crate::sites::Modules;
 
 use super::sys::{Returned, Stat};
 use super::{Call, DOOR, Held};
@@ -52,6 +56,8 @@ pub(crate) struct Armed {
     pub(crate) base: Option<Disk>,
     /// How much the disk holds.
     pub(crate) space: Space,
+    /// For rules that ask where calls are written.
+    pub(crate) modules: Arc<Modules>,
 }
 
 /// The faults of the session that is active, if it has any.
@@ -155,7 +161,7 @@ fn regular(fd: c_int) -> io::Result<Stat> {
 /// What goes wrong with a call, if anything does, and who says so. Written to the log, as is every call of a
 /// session that observes.
 fn decide(call: &Call, asked: &Asked) -> Option<(Injector, Injection)> {
-    let held = DOOR.hold()?;
+    let mut held = DOOR.hold()?;
     let armed = Faults::of(&held)?;
     if !armed.observe && !armed.injector.is_armed() {
         return None;
@@ -165,7 +171,16 @@ fn decide(call: &Call, asked: &Asked) -> Option<(Injector, Injection)> {
     if let Some(what) = &asked.other {
         what.tell(&armed.root, &mut other)?;
     }
+    let mut site = None;
+    if armed.injector.asks_for_sites() {
+        let (modules, stack) = (armed.modules.clone(), held.addresses());
+        drop(held);
+        site = modules.chain(stack.into_iter()).site;
+        held = DOOR.hold()?;
+    }
+    let armed = Faults::of(&held)?;
     let subject = Subject {
+        site: site.as_ref().and_then(Site::place),
         other: asked.other.as_ref().map(|_| as_path(other.bytes())),
         offset: asked.offset,
         len: asked.len,
