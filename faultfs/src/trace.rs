@@ -25,7 +25,7 @@ pub const SOURCE: &str = file!();
 pub struct Site {
     /// The source file, as the compiler names it; of a function whose lines are not known, its name.
     pub file: Arc<str>,
-    /// The line, from 1. 0 where it is not known: the code was built without debug info.
+    /// The line, from 1. 0 where it is not known: the code was built without debug info, or made by the compiler.
     pub line: u32,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place() {
             Some((file, line)) => write!(f, "{file}:{line}"),
-            None => write!(f, "`{}` (no line: built without debug info)", self.file),
+            None => write!(f, "`{}` (no line in the debug info)", self.file),
         }
     }
 }

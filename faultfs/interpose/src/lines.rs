@@ -19,7 +19,8 @@ type Slice = EndianSlice<'static, LittleEndian>;
 pub(crate) struct Frame {
     /// Its name as the linker knows it.
     pub(crate) function: Option<String>,
-    /// The source file as the compiler found it, as the compiler was given it, and the line.
+    /// The source file as the compiler found it, as the compiler was given it, and the line; 0 for what
+    /// the compiler has made.
     pub(crate) place: Option<(String, String, u32)>,
 }
 
@@ -73,7 +74,7 @@ impl Code {
             let place = frame.location.and_then(|location| {
                 let file = location.file?.to_string();
                 let given = as_given(&file, &folder, &of_unit).to_string();
-                Some((file, given, location.line.filter(|line| *line > 0)?))
+                Some((file, given, location.line.unwrap_or(0)))
             });
             let function = frame.function.map(|function| text(function.name));
             frames.push(Frame { function, place });

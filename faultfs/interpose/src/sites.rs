@@ -188,25 +188,27 @@ fn of_name(name: &str, before: Option<Whose>) -> Whose {
     let Ok(demangled) = rustc_demangle::try_demangle(name) else {
         return if before == Some(Whose::Ours) { Whose::Ours } else { Whose::Engine };
     };
-    let demangled = demangled.to_string();
+    let demangled = format!("{demangled:#}");
     let path = demangled.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
     let krate = path.split("::").next().unwrap_or_default();
     let krate = krate.strip_prefix("mut ").unwrap_or(krate);
-    let wraps = |name: &&str| name.replace('-', "_") == krate;
+    let wraps = |name: &str| name.replace('-', "_") == krate;
     match krate {
         "faultfs" | "faultfs_interpose" => Whose::Ours,
-        _ if STANDARD.contains(&krate) || WRAPPERS.iter().any(|name| wraps(&name)) => Whose::Below,
+        _ if STANDARD.contains(&krate) || WRAPPERS.iter().any(|name| wraps(name)) => Whose::Below,
         _ => Whose::Engine,
     }
 }
 
 fn named(frame: &Frame) -> Option<Site> {
     match (&frame.place, &frame.function) {
-        (Some((_, given, line)), _) => Some(Site { file: given.as_str().into(), line: *line }),
-        (None, Some(name)) => {
+        (Some((_, given, line @ 1..)), _) => {
+            Some(Site { file: given.as_str().into(), line: *line })
+        }
+        (_, Some(name)) => {
             Some(Site { file: format!("{:#}", rustc_demangle::demangle(name)).into(), line: 0 })
         }
-        (None, None) => None,
+        (_, None) => None,
     }
 }
 
@@ -267,6 +269,10 @@ mod tests {
             without_line("_ZN17faultfs_interpose4door4Call5judge17h0123456789abcdefE"),
             without_line("pwrite64"),
             without_line("_ZN3std2fs4File8sync_all17h0123456789abcdefE"),
+            // With a number of the crate in its name.
+            without_line("_RNvNtCs15kBYyAo9fc_4core3fmt5write"),
+            // Code that the compiler has made: a file, and no line.
+            with_line(STD, 0),
             without_line("_ZN6engine3log6append17h0123456789abcdefE"),
             without_line("wal_append"),
             without_line(
@@ -277,8 +283,8 @@ mod tests {
         assert_eq!(
             sites(&frames),
             [
-                "`engine::log::append` (no line: built without debug info)",
-                "`wal_append` (no line: built without debug info)",
+                "`engine::log::append` (no line in the debug info)",
+                "`wal_append` (no line in the debug info)",
             ]
         );
     }

@@ -485,19 +485,6 @@ impl Held<'_> {
         data_align: usize,
     ) -> Option<Slot> {
         let stack = if kind.is_start() { self.stack() } else { 0 };
-        self.reserve_from(stack, number, kind, words, name, data_len, data_align)
-    }
-
-    fn reserve_from(
-        &self,
-        stack: u64,
-        number: i64,
-        kind: Kind,
-        words: &[u64],
-        name: &[u8],
-        data_len: usize,
-        data_align: usize,
-    ) -> Option<Slot> {
         let mut all = [0; 6];
         all[..words.len()].copy_from_slice(words);
         let entry = Entry { kind, number, stack, words: all, name };

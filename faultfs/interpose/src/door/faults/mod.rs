@@ -38,6 +38,7 @@ use faultfs::{Injection, Injector};
 use crate::record::{Kind, REACHES};
 use crate::sites::Modules;
 
+use super::log::Entry;
 use super::sys::{Returned, Stat};
 use super::{Call, DOOR, Held};
 
@@ -215,9 +216,8 @@ fn write(
     let behind = || [rule].into_iter().chain(points.iter().map(|point| &**point));
     let len = other.len() + behind().map(|text| 1 + text.len()).sum::<usize>();
     let stack = if injection.is_some() { held.stack() } else { 0 };
-    let number = call.number;
-    let slot = held.reserve_from(stack, number, Kind::Called, &words, path, len, 1);
-    let Some(slot) = slot else { return };
+    let entry = Entry { kind: Kind::Called, number: call.number, stack, words, name: path };
+    let Some(slot) = held.door.log.reserve(&entry, held.thread, len, 1) else { return };
     let mut into = slot.data;
     let mut put = |bytes: &[u8]| {
         // SAFETY: the slot has room for all that is put, and is the log's own.
