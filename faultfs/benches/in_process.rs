@@ -5,15 +5,18 @@
 //! lists the segments, reads each whole, scans its records, and cuts off the torn tail of the last.
 //! Appends are synced in groups of eight.
 //!
+//! All in states per second of one core, which is the time of the processor as the kernel counts it for this
+//! thread: what else runs does not count.
+//!
+//! - *all*: the whole exploration: it is recorded, its states are listed and told apart, and checked.
+//! - *listing*: what comes before the first check: the recording, and the listing. *Listed* are the states
+//!   before equal ones were joined.
 //! - *checking*: from the first check on: the disk of each state is built, recovered from and judged by the
 //!   oracle, and one in a hundred is checked twice.
-//! - *all*: with the recording, and the listing, which looks at every state before equal ones are joined
-//!   (*listed*).
 //! - *engine*: of the time of one check, recovery and oracle on a `FaultFs` at the end of the run; over all
 //!   crash points it is about half of it.
 //!
 //! *Pruned*: as usual: states that are known to hold by what recovery read in others count, and are not run.
-//! Time is that of the processor, as the kernel counts it for this thread: what else runs does not count.
 //!
 //! `cargo bench -p faultfs --bench in_process`
 
@@ -37,19 +40,21 @@ const SEGMENT_LEN: u64 = 4096;
 
 fn main() {
     println!(
-        "{:<8} {:>8} {:>8} {:>8} {:>12} {:>9} {:>8}   ({ROUNDS} rounds, medians)",
-        "", "listed", "states", "run", "checking/s", "all/s", "engine"
+        "{:<8} {:>8} {:>8} {:>8} {:>9} {:>10} {:>11} {:>8}   ({ROUNDS} rounds, medians)",
+        "", "listed", "states", "run", "all/s", "listing/s", "checking/s", "engine"
     );
     let engine = median((0..ROUNDS).map(|_| engine()));
     for (name, prune) in [("run", false), ("pruned", true)] {
         let rounds: Vec<Explored> = (0..ROUNDS).map(|_| explored(prune)).collect();
         let Explored { listed, states, checks, .. } = rounds[0];
-        let checking = median(rounds.iter().map(|round| round.checking / states as u32));
-        let all = median(rounds.iter().map(|round| round.all / states as u32));
+        let per_second = |time: fn(&Explored) -> Duration| {
+            states as f64 / median(rounds.iter().map(time)).as_secs_f64()
+        };
         println!(
-            "{name:<8} {listed:>8} {states:>8} {checks:>8} {:>12.0} {:>9.0} {engine:>8.2?}",
-            1.0 / checking.as_secs_f64(),
-            1.0 / all.as_secs_f64(),
+            "{name:<8} {listed:>8} {states:>8} {checks:>8} {:>9.0} {:>10.0} {:>11.0} {engine:>8.2?}",
+            per_second(|round| round.all),
+            per_second(|round| round.all - round.checking),
+            per_second(|round| round.checking),
         );
     }
 }

@@ -3,9 +3,9 @@
 //! process of its own, so that the peak of its memory is its own.
 //!
 //! - *whole*: no cap. What lists more than [`WHOLE_MAX`] states is cut off there, shown as such, and left out
-//!   of the plot; longer workloads that would, by the states for each put so far, are not run. Nor are wider
-//!   windows once [`LISTED_MAX`] states were listed for those that are distinct.
+//!   of the plot; longer workloads that would, by the states for each put so far, are not run.
 //! - *usual*: the bound that tests have, 1,500 states.
+//! - *memory*: the peak with the usual bound against what was written, and what each further byte takes.
 //!
 //! Each is run with pruning and without; the two reports must be equal, and hold.
 //!
@@ -29,10 +29,6 @@ const REACHES: [Reach; 3] = [Reach::Whole(1), Reach::Whole(2), Reach::Usual];
 
 /// States beyond which a run without a cap is too long for a bench.
 const WHOLE_MAX: u64 = 30_000;
-
-/// States that are looked at, most of them the same disk as another, beyond which no wider window is run:
-/// under `ext4` with two omissions 100 puts list 0.4 million in a window of 16, and 22 million in one of 32.
-const LISTED_MAX: u64 = 3_000_000;
 
 /// How far a run goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,11 +119,7 @@ fn main() {
     let mut all = Vec::new();
     for profile in PROFILES {
         for reach in REACHES {
-            let mut listed = 0;
             for window in WINDOWS {
-                if listed > LISTED_MAX {
-                    break;
-                }
                 let mut each = 0;
                 for ops in OPS {
                     if reach != Reach::Usual && each * ops > WHOLE_MAX {
@@ -136,15 +128,33 @@ fn main() {
                     let measured = measured(Run { profile, reach, ops, window });
                     println!("{}", row(&measured));
                     each = measured.distinct / ops;
-                    listed = measured.listed.max(listed);
                     all.push(measured);
                 }
             }
         }
     }
+    memory();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/growth.svg");
     std::fs::write(&path, plot::svg(&all)).expect("the plot is written");
     println!("drawn: {}", path.display());
+}
+
+/// The peak of memory against what was written: the usual bound, a sync for each put. It is linear where
+/// each further byte that is written takes as much as those before it.
+fn memory() {
+    println!("{:>8} {:>12} {:>10} {:>14}", "puts", "written MiB", "peak MiB", "further bytes");
+    let mut before: Option<(u64, u64)> = None;
+    for ops in [1_000, 3_000, 10_000, 30_000] {
+        let run = Run { profile: Profile::POSIX, reach: Reach::Usual, ops, window: 1 };
+        let [.., peak, written] = child(run, true);
+        let further = before.map(|(peak_before, written_before)| {
+            format!("{:.1}", (peak - peak_before) as f64 / (written - written_before) as f64)
+        });
+        let (written_mib, peak_mib) = (mebibytes(written), mebibytes(peak));
+        let further = further.unwrap_or_default();
+        println!("{ops:>8} {written_mib:>12.1} {peak_mib:>10.1} {further:>14}");
+        before = Some((peak, written));
+    }
 }
 
 fn row(m: &Measured) -> String {

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// The bound of an exploration; the report states what was covered of it.
 ///
-/// Levels are listed one after the other while there is room in the budget: nothing lost, everything
-/// unsynced lost, one omission, an op's tail or all of one inode lost, one torn page, two omissions, two
-/// omissions or torn pages, and so on. Of a level that does not fit, as many crash points as fit are
-/// covered whole: first those after an acknowledgement, then the starts and ends of syncs. Then as many
-/// states as are asked for are drawn of all that the profile allows.
+/// Levels are listed one after the other: nothing lost, everything unsynced lost, one omission, an op's tail
+/// or all of one inode lost, one torn page, two omissions, two omissions or torn pages, and so on. A level
+/// that does not fit into what the samples and the levels before it leave of the budget gets half of that,
+/// the last level all of it; of it as many crash points as fit are covered whole: first those after an
+/// acknowledgement, then the starts and ends of syncs. Then as many states as are asked for are drawn of all
+/// that the profile allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bound {

@@ -368,8 +368,6 @@ pub(crate) fn mixes(model: &Model, moment: &Moment, newer: u32, older: Older) ->
             .filter(|_| moment.durable.content(patch.ino).is_some())
     };
     let (Some(none), Some(all)) = (image(0), image(u8::MAX)) else { return Vec::new() };
-    tears(differing(&none, &all))
-        .into_iter()
-        .map(|sectors| Choice::Torn { newer, older, sectors })
-        .collect()
+    let sectors = tears(differing(&none, &all)).iter();
+    sectors.map(|&sectors| Choice::Torn { newer, older, sectors }).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use twox_hash::XxHash3_128;
 
@@ -407,17 +408,13 @@ pub(crate) fn differing(one: &PageBytes, other: &PageBytes) -> u8 {
 /// Every way in which a page may mix a newer version into an older one, which differ in these sectors: the
 /// newer one as a prefix, a suffix, or whole but for one hole, in sectors. Ways that give equal bytes are
 /// listed once.
-pub(crate) fn tears(differs: u8) -> Vec<u8> {
-    let mut seen = BTreeSet::from([0, differs]);
-    let mut out = Vec::new();
-    // A hole [from, to) of older sectors; one that touches an end leaves a suffix or a prefix.
-    for from in 0..8u32 {
-        for to in from + 1..=8 {
-            let hole = ((0xffu32 << from) & !(0xffu32 << to)) as u8;
-            if seen.insert(!hole & differs) {
-                out.push(!hole);
-            }
-        }
-    }
-    out
+pub(crate) fn tears(differs: u8) -> &'static [u8] {
+    static KNOWN: [OnceLock<Vec<u8>>; 256] = [const { OnceLock::new() }; 256];
+    KNOWN[usize::from(differs)].get_or_init(|| {
+        let mut seen = BTreeSet::from([0, differs]);
+        // A hole [from, to) of older sectors; one that touches an end leaves a suffix or a prefix.
+        let holes = (0..8u32).flat_map(|from| (from + 1..=8).map(move |to| (from, to)));
+        let kept = holes.map(|(from, to)| !((0xffu32 << from) & !(0xffu32 << to)) as u8);
+        kept.filter(|kept| seen.insert(kept & differs)).collect()
+    })
 }

@@ -11,6 +11,7 @@ mod id;
 mod image;
 #[cfg(test)]
 mod litmus;
+mod mixed;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]

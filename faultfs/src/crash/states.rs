@@ -13,6 +13,7 @@ use super::bound::Bound;
 use super::bounded::{self, Level, is_first};
 use super::build::{Change, build, lost};
 use super::id::{Diff, Ids};
+use super::mixed::Mixed;
 use super::sample;
 use super::tape::Tape;
 use super::ways::{Loss, Way};
@@ -76,8 +77,9 @@ impl Listing {
         lister.find_points(places);
         let room =
             usize::try_from(bound.budget.saturating_sub(bound.samples)).unwrap_or(usize::MAX);
-        for level in bounded::levels(&model.profile, bound.omissions) {
-            let covered = lister.level(level, room);
+        let levels = bounded::levels(&model.profile, bound.omissions);
+        for (index, level) in levels.iter().enumerate() {
+            let covered = lister.level(*level, room, index + 1 == levels.len());
             lister.listing.levels.push(covered);
         }
         let samples = bound.samples.min(bound.budget);
@@ -147,14 +149,16 @@ impl Lister<'_> {
     }
 
     /// Lists a level: all of it where it fits into `room` states, else whole crash points in the order of
-    /// their turns, up to the first that does not fit.
-    fn level(&mut self, level: Level, room: usize) -> Covered {
-        let first = self.listing.distinct.len();
+    /// their turns, up to the first that does not fit into half of what is left, or, of the last level, into all.
+    fn level(&mut self, level: Level, room: usize, is_last: bool) -> Covered {
+        let (first, states) = (self.listing.distinct.len(), self.listing.states);
         let all = self.points.clone();
         let (mut points, fits) = self.pass(level, room, &all);
         if !fits {
-            self.forget(first, self.listing.states);
+            self.forget(first, states);
             points = 0;
+            let half = first + room.saturating_sub(first).div_ceil(2);
+            let room = if is_last { room } else { half };
             for turn in 0..TURNS {
                 let of_turn: Vec<Point> = all.iter().filter(|p| p.turn == turn).copied().collect();
                 let (more, fits) = self.pass(level, room, &of_turn);
@@ -311,8 +315,10 @@ impl At<'_, '_> {
         tape: &dyn Fn() -> Tape,
     ) -> Option<Key> {
         let (model, moment) = (window.model, self.moment);
-        let mut pages = ways.iter().filter_map(|way| way.page);
-        let diff = if pages.next().is_some_and(|page| pages.any(|other| other == page)) {
+        let is_twice = |(at, way): (usize, &&Way)| {
+            way.page.is_some() && ways[..at].iter().any(|w| w.page == way.page)
+        };
+        let diff = if ways.iter().enumerate().any(is_twice) {
             // What becomes of a page twice is not what becomes of it once and once.
             Diff::from(Change::of(model, moment, &tape()).expect("a listed tape is legal"))
         } else if self.seen.insert(loss.with(window, ways)) {
@@ -321,35 +327,6 @@ impl At<'_, '_> {
             return None;
         };
         Some((self.ids.of(moment, &diff), self.marks))
-    }
-}
-
-/// Hashes what is a hash already.
-#[derive(Clone, Copy, Default)]
-struct Mixed(u64);
-
-impl std::hash::BuildHasher for Mixed {
-    type Hasher = Mixed;
-    fn build_hasher(&self) -> Mixed {
-        Mixed(0)
-    }
-}
-
-impl std::hash::Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.0 ^= number as u64;
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = self.0.wrapping_add(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a loss makes of a disk, and what may stand in place of each page that is lost, as sums: neither is
 //! built to be told apart from others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
 use super::bounded::{may_be_stale, mixes, torn_pages};
-use super::build::{self, Change, Images, stale_bytes, tears};
+use super::build::{self, Change, Images, tears};
 use super::id::Diff;
+use super::mixed::Mixed;
 use super::tape::{Choice, Older, Tape};
 use super::window::{At, File, Pages, Places, Value, Window};
 use crate::disk::{Page, Terms, factor, page_factor};
@@ -58,7 +59,7 @@ pub(crate) struct Key {
 
 impl Ways {
     fn of(all: Vec<Way>) -> Ways {
-        let mut seen = BTreeSet::new();
+        let mut seen: HashSet<(bool, u128), Mixed> = HashSet::default();
         let is_new = |index: &usize| seen.insert((all[*index].is_torn(), all[*index].delta));
         let distinct = (0..all.len()).filter(is_new).collect();
         Ways { torn: all.iter().filter(|way| way.is_torn()).count(), distinct, all }
@@ -307,7 +308,7 @@ impl Window<'_> {
         let pages = &file.pages[&page];
         let len = in_page(file.len_under(lost), page);
         let base = up_to(pages.images[pages.kept(lost)].as_ref(), len);
-        let stale = up_to(Some(&Page::new(stale_bytes(file.ino, page))), len);
+        let stale = up_to(Some(pages.stale(file.ino, page)), len);
         let delta = stale.wrapping_sub(base).wrapping_mul(page_factor(page));
         Some(Way { choice, page: Some((at, page)), delta })
     }
@@ -328,7 +329,8 @@ impl Window<'_> {
             unreachable!("a page")
         };
         let file = &self.files[at];
-        let Pages { places, images } = &file.pages[&number];
+        let pages = &file.pages[&number];
+        let Pages { places, images, .. } = pages;
         let from = places.partition_point(|place| *place < key.place);
         let id = |version: usize| self.id(places[version]);
         let page_factor = page_factor(number);
@@ -337,11 +339,10 @@ impl Window<'_> {
             let delta = sum.wrapping_sub(base).wrapping_mul(page_factor);
             Way { choice, page: Some((at, number)), delta }
         };
-        let is_stale = key.is_exposed || key.stale_from != usize::MAX;
-        let stale = is_stale.then(|| Page::new(stale_bytes(file.ino, number)));
+        let stale = || pages.stale(file.ino, number);
         let mut all = vec![Way::lose(id(from))];
         if key.is_exposed {
-            all.push(way(Choice::Stale(id(from)), up_to(stale.as_ref(), key.len)));
+            all.push(way(Choice::Stale(id(from)), up_to(Some(stale()), key.len)));
         }
         let unmaps = |version: usize| {
             let part = &self.model.micros.all[id(version) as usize].part;
@@ -352,12 +353,12 @@ impl Window<'_> {
             let older = from.checked_sub(1).map_or(Older::Durable, |kept| Older::Version(id(kept)));
             let mut olders = vec![(older, images[from].as_ref())];
             if from == 0 && key.stale_from <= version {
-                olders.push((Older::Stale, stale.as_ref()));
+                olders.push((Older::Stale, Some(stale())));
             }
             for (older, none) in olders {
                 let (none, whole) = (none.unwrap_or(Page::zeros()), images[version + 1].as_ref());
                 let whole = whole.unwrap_or(Page::zeros());
-                for sectors in tears(differing(none.terms(), whole.terms())) {
+                for &sectors in tears(differing(none.terms(), whole.terms())) {
                     let choice = Choice::Torn { newer: id(version), older, sectors };
                     let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
                     all.push(way(choice, mixed(pick, key.len)));

@@ -2,11 +2,14 @@
 //! versions of each page, size, entry and mode. It is carried along from one crash point to the next, so that
 //! a point costs what has come since.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use fixedbitset::FixedBitSet;
 
+use super::build::stale_bytes;
+use super::mixed::Mixed;
 use super::ways::{Key, Ways};
 use crate::disk::{Page, factor};
 use crate::model::{Kept, Model, Moment, Part};
@@ -35,7 +38,7 @@ pub(crate) struct Window<'a> {
     /// What the changes are worth together.
     pub(super) kept: u128,
     /// What may become of a place, as far as it was asked for at this crash point.
-    pub(super) ways: HashMap<Key, Rc<Ways>>,
+    pub(super) ways: HashMap<Key, Rc<Ways>, Mixed>,
 }
 
 /// What a micro-op changes.
@@ -76,6 +79,7 @@ pub(super) struct Pages {
     pub(super) places: Vec<usize>,
     /// One more than there are changes, but where the file is not plain.
     pub(super) images: Vec<Option<Page>>,
+    stale: OnceCell<Page>,
 }
 
 /// The versions of an entry or a mode.
@@ -109,7 +113,7 @@ impl<'a> Window<'a> {
             modes: Vec::new(),
             mode_at: BTreeMap::new(),
             kept: 0,
-            ways: HashMap::new(),
+            ways: HashMap::default(),
         }
     }
 
@@ -344,7 +348,12 @@ impl File {
 
 impl Pages {
     fn new(durable: Option<&Page>) -> Self {
-        Pages { places: Vec::new(), images: vec![durable.cloned()] }
+        Pages { places: Vec::new(), images: vec![durable.cloned()], stale: OnceCell::new() }
+    }
+
+    /// What the device held before.
+    pub(super) fn stale(&self, ino: Ino, number: u64) -> &Page {
+        self.stale.get_or_init(|| Page::new(stale_bytes(ino, number)))
     }
 
     /// How many of the changes are kept, where what is lost are the newest.

@@ -8,8 +8,7 @@
 //!
 //! A tree belongs to one process and one recorded run: what it knows saves work and changes no report.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::judge::{Checked, Outcome};
 use crate::disk::Disk;
@@ -45,8 +44,11 @@ pub(super) struct Known {
 #[derive(Debug)]
 enum Node {
     Held,
-    Asks { question: Question, then: BTreeMap<u128, Node> },
+    Asks { question: Question, then: Answers },
 }
+
+/// What follows each answer, in the order of the answers: most questions have one.
+type Answers = Vec<(u128, Node)>;
 
 impl Known {
     /// Nothing is known; with `learns` that changes.
@@ -80,7 +82,9 @@ impl Known {
     fn holds(&self, disk: &Disk, marks: &Said) -> bool {
         let mut node = self.trees.get(&marks.hash());
         while let Some(Node::Asks { question, then }) = node {
-            node = then.get(&question.answer(disk));
+            let answer = question.answer(disk);
+            node =
+                then.binary_search_by_key(&answer, |(known, _)| *known).ok().map(|at| &then[at].1);
         }
         node.is_some()
     }
@@ -111,7 +115,7 @@ impl Node {
     fn path(path: impl DoubleEndedIterator<Item = (Question, u128)>) -> Node {
         path.rev().fold(Node::Held, |next, (question, answer)| Node::Asks {
             question,
-            then: BTreeMap::from([(answer, next)]),
+            then: vec![(answer, next)],
         })
     }
 
@@ -124,11 +128,11 @@ impl Node {
             if *question != asked {
                 return None;
             }
-            match then.entry(answer) {
-                Entry::Occupied(next) => node = next.into_mut(),
-                Entry::Vacant(place) => {
+            match then.binary_search_by_key(&answer, |(known, _)| *known) {
+                Ok(at) => node = &mut then[at].1,
+                Err(at) => {
                     let added = path.len();
-                    place.insert(Node::path(path));
+                    then.insert(at, (answer, Node::path(path)));
                     return Some(added);
                 }
             }
