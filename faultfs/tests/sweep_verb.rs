@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use faultfs::FaultFs;
@@ -59,13 +60,27 @@ fn a_saved_record_survives() {
     else {
         return;
     };
-    let run = sweep(move |fs| save(fs, bug == "none")).faults([Group::Crash, Group::Fsync]);
-    run.traces(traces).check(check);
+    let run = sweep(move |fs| match &*bug {
+        "moved" => Ok(fs.write("elsewhere", "record")?),
+        bug => save(fs, bug == "none"),
+    });
+    run.faults([Group::Crash, Group::Fsync]).traces(traces).check(check);
+}
+
+/// Another one of the same file, which nothing is wrong with.
+#[test]
+fn b_another_record_survives() {
+    let Ok(traces) = std::env::var("PLANTED_TRACES") else { return };
+    sweep(|fs| save(fs, true)).faults([Group::Fsync]).traces(traces).check(check);
 }
 
 fn run(bug: &str, traces: &Path, token: Option<&str>) -> (bool, String) {
+    run_test("a_saved_record_survives", bug, traces, token)
+}
+
+fn run_test(name: &str, bug: &str, traces: &Path, token: Option<&str>) -> (bool, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["a_saved_record_survives", "--exact", "--nocapture"]);
+    command.args([name, "--exact", "--nocapture"]);
     command.env("PLANTED_BUG", bug).env("PLANTED_TRACES", traces).env("RUST_BACKTRACE", "0");
     command.envs(token.map(|token| ("FAULTFS_REPLAY", token)));
     let output = command.output().unwrap();
@@ -96,6 +111,193 @@ fn a_failing_sweep_ends_in_a_line_that_makes_the_run_again() {
     assert!(said.contains("the run with the fault has changed since"), "{said}");
     let (passed, said) = run("none", traces.path(), None);
     assert!(passed, "{said}");
+
+    // A run that does not come to the fault shows nothing; and the token is of this sweep alone.
+    let (passed, said) = run("moved", traces.path(), Some(token));
+    assert!(!passed, "{said}");
+    assert!(said.contains("the workload does not come to this call any more"), "{said}");
+    let (passed, said) = run_test("b_another_record_survives", "none", traces.path(), Some(token));
+    assert!(passed, "{said}");
+}
+
+/// A promise that is made true later: after the fault it is not, and at the end of the run it is.
+#[test]
+fn the_power_goes_right_after_a_fault_and_not_at_the_end_alone() {
+    let run = sweep(|fs| {
+        let file = fs.create("record")?;
+        fs.sync_dir(".")?;
+        file.write_all_at(b"record", 0)?;
+        let synced = file.sync_all();
+        fs.ack(1);
+        if synced.is_err() {
+            file.write_all_at(b"record", 0)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    });
+    let report = run.faults([Group::Crash, Group::Fsync]).reports(check).unwrap().pop();
+    let Some(report) = report else { return };
+    assert_eq!((report.verdict, report.failures.len()), (Verdict::Lost, 1), "{report}");
+    let failure = &report.failures[0];
+    assert!(failure.fault.as_ref().unwrap().starts_with("sync record take 1 -> fail"), "{report}");
+    assert!(failure.token.contains(" then "), "the disk is named: {report}");
+}
+
+#[test]
+fn crash_points_that_are_left_out_are_counted_and_said() {
+    let run = |points| {
+        let run = sweep(|fs| (0..4).try_for_each(|id| Ok(fs.write(format!("{id}"), "long")?)));
+        let run = run.named("points").faults([Group::Crash, Group::Short]).crash_points(points);
+        run.reports(|_, _| Ok(())).unwrap().pop()
+    };
+    let (Some(few), Some(all)) = (run(1), run(1000)) else { return };
+    let (few_of, all_of) = (few.swept.as_ref().unwrap(), all.swept.as_ref().unwrap());
+    assert_eq!(all_of.left_out, 0, "{all}");
+    assert!(few_of.left_out > 0, "{few}");
+    assert_eq!(few_of.crash_points + few_of.left_out, all_of.crash_points, "{few}\n{all}");
+    let said = format!("({} further crash points left out)", few_of.left_out);
+    assert!(few.bound.contains(&said), "{few}");
+}
+
+#[test]
+fn failures_are_told_apart_by_path_and_by_what_they_say() {
+    let run = sweep(|fs| {
+        fs.write("a", "x")?;
+        fs.write("b", "x")?;
+        for name in ["a", "b"] {
+            match fs.metadata(name) {
+                Err(error) if error.raw_os_error() == Some(5) => {
+                    return Err(Broken::corrupt("an I/O error"));
+                }
+                Err(_) => return Err(Broken::corrupt("no memory")),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    });
+    let report = run.faults([Group::Io]).reports(|_, _| Ok(())).unwrap().pop();
+    let Some(report) = report else { return };
+    let mut found: Vec<(String, String)> = Vec::new();
+    for failure in &report.failures {
+        let fault = failure.fault.as_ref().unwrap();
+        let place = fault.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        found.push((place, failure.message.clone()));
+    }
+    found.sort();
+    let of = |place: &str, message: &str| (place.to_string(), message.to_string());
+    let expected = ["a", "b"].map(|name| {
+        ["an I/O error", "no memory"].map(|message| of(&format!("metadata {name}"), message))
+    });
+    let gone = |(place, _): &(String, String)| !place.starts_with("any");
+    let found: Vec<_> = found.into_iter().filter(gone).collect();
+    assert_eq!(found, expected.concat(), "{report}");
+}
+
+/// What was found must be found again, and of what held some is done again: else nothing is known.
+#[test]
+fn what_a_fresh_process_does_not_show_again_is_not_measured() {
+    let met = Path::new(env!("CARGO_TARGET_TMPDIR")).join("met");
+    if worker::current().is_none() {
+        let _ = std::fs::remove_file(&met);
+    }
+    let run = sweep(|fs| match fs.write("file", "long") {
+        Ok(()) => Ok(()),
+        Err(_) if met.exists() => Err(Broken::lost("met again")),
+        Err(_) => {
+            std::fs::write(&met, "")?;
+            Err(Broken::corrupt("met for the first time"))
+        }
+    });
+    let report = run.faults([Group::NoSpace]).workers(1).reports(|_, _| Ok(())).unwrap().pop();
+    if let Some(report) = report {
+        assert!(report.failures.iter().all(|f| f.message == "met again"), "{report}");
+        let why = "corrupt: met for the first time at first, in a fresh process lost: met again";
+        assert!(report.not_measured.iter().any(|line| line.ends_with(why)), "{report}");
+    }
+}
+
+#[test]
+fn what_held_where_others_had_run_before_is_done_again_in_a_fresh_process() {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run = sweep(|fs| {
+        let is_first = RUNS.fetch_add(1, Relaxed) == 0;
+        match fs.write("file", "long") {
+            Err(_) if is_first => Err(Broken::lost("in a process that has just begun")),
+            _ => Ok(()),
+        }
+    });
+    let report = run.faults([Group::NoSpace]).workers(1).reports(|_, _| Ok(())).unwrap().pop();
+    if let Some(report) = report {
+        let why = "held at first, in a fresh process lost: in a process that has just begun";
+        assert!(report.not_measured.iter().any(|line| line.ends_with(why)), "{report}");
+    }
+}
+
+/// What was durable when it was promised rots too, not only what the run has left.
+#[test]
+fn what_a_run_has_removed_since_could_have_rotted_before() {
+    let run = sweep(|fs| {
+        let mut file = fs.create("record")?;
+        file.write_all(b"record")?;
+        file.sync_all()?;
+        fs.sync_dir(".")?;
+        fs.ack(1);
+        fs.remove_file("record")?;
+        fs.ack(2);
+        Ok(())
+    });
+    let run = run.faults([Group::BitRot]);
+    let check = |fs: &FaultFs, marks: &Marks| match fs.read("record") {
+        Ok(found) if found != b"record" && !marks.acked.is_empty() => {
+            Err(Broken::corrupt("nobody wrote this"))
+        }
+        _ => Ok(()),
+    };
+    if let Some(report) = run.reports(check).unwrap().pop() {
+        assert_eq!(report.verdict, Verdict::Corrupt, "{report}");
+        let fault = report.failures[0].fault.as_ref().unwrap();
+        assert!(fault.starts_with("rot record b") && fault.contains(" in "), "{report}");
+    }
+}
+
+#[test]
+fn a_death_on_a_disk_after_a_fault_names_the_disk() {
+    let run = sweep(|fs| save(fs, false)).faults([Group::Crash, Group::Fsync]);
+    let check = |fs: &FaultFs, marks: &Marks| match check(fs, marks) {
+        Ok(()) => Ok(()),
+        Err(_) => std::process::abort(),
+    };
+    if let Some(report) = run.reports(check).unwrap().pop() {
+        assert_eq!(report.verdict, Verdict::Aborted, "{report}");
+        assert!(report.failures[0].token.contains(" then "), "{report}");
+        assert!(!report.failures[0].losses.is_empty(), "{report}");
+    }
+}
+
+/// That the folder of a database may go with it is told once, of the run without faults.
+#[test]
+fn the_loss_of_the_engine_s_own_folder_is_no_failure_of_each_fault() {
+    let run = sweep(|fs| {
+        fs.create_dir("db")?;
+        let mut file = fs.create("db/record")?;
+        file.write_all(b"record")?;
+        file.sync_all()?;
+        fs.sync_dir("db")?;
+        fs.ack(1);
+        Ok(())
+    });
+    let check = |fs: &FaultFs, marks: &Marks| match fs.read("db/record") {
+        Ok(found) if found == b"record" => Ok(()),
+        _ if marks.acked.is_empty() => Ok(()),
+        _ => Err(Broken::lost("the record is gone")),
+    };
+    let report = run.faults([Group::Crash, Group::Short]).reports(check).unwrap().pop();
+    if let Some(report) = report {
+        assert_eq!(report.verdict, Verdict::Held, "{report}");
+        let classes: Vec<&str> = report.failures.iter().map(|failure| failure.class).collect();
+        assert_eq!(classes, ["creation not durable"], "{report}");
+        assert_eq!(report.failures[0].fault, None, "{report}");
+    }
 }
 
 #[test]

@@ -151,6 +151,8 @@ fn a_rule_after_a_point_counts_from_its_first_pass_on_around_a_file_of_std_s() {
     });
     other.join().unwrap();
     assert_eq!([sync(), sync()], [Ok(()), Ok(())]);
+    fail_point!("coupling_elsewhere");
+    assert_eq!([sync(), sync()], [Ok(()), Ok(())], "it is another point");
     // On another thread, for the disk is one.
     Scope::current().spawn(|| fail_point!("coupling_rotated")).join().unwrap();
     assert_eq!([sync(), sync(), sync()], [Ok(()), Err(Some(EIO.raw())), Ok(())]);

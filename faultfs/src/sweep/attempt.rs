@@ -342,3 +342,56 @@ fn shape(trace: &Trace, from: Stamp, manner: Manner) -> u128 {
     bytes.extend([u8::from(manner.silent), u8::from(manner.crashes)]);
     XxHash3_128::oneshot(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FaultFs;
+    use crate::errno::{EIO, ENOSPC, Errno};
+    use crate::plan::on;
+
+    /// A write of two, of which the first may fail.
+    fn run(errno: Option<Errno>) -> Trace {
+        let fs = FaultFs::mem();
+        if let Some(errno) = errno {
+            fs.arm(on::create().take(1).fail(errno));
+        }
+        let _ = fs.create("a");
+        let _ = fs.create("b");
+        fs.take_trace()
+    }
+
+    #[test]
+    fn runs_are_the_same_where_no_disk_and_no_mark_can_tell_them_apart() {
+        let told = Manner { silent: false, crashes: true };
+        let of = |errno| shape(&run(errno), 0, told);
+        assert_eq!(of(Some(EIO)), of(Some(ENOSPC)), "not with which number it failed");
+        let mut done = run(None);
+        let failed = done.ops[0].clone();
+        let whole = shape(&done, 0, told);
+        done.ops[0] = crate::trace::Record { errno: Some(5), ..failed };
+        assert_ne!(shape(&done, 0, told), whole, "but whether it did");
+        let manners = [(false, true), (true, true), (false, false)];
+        let shapes = manners.map(|(silent, crashes)| shape(&done, 0, Manner { silent, crashes }));
+        assert_eq!(shapes.iter().collect::<BTreeSet<_>>().len(), 3);
+        assert_ne!(shape(&done, 1, told), shape(&done, 0, told));
+    }
+
+    #[test]
+    fn a_run_is_another_from_its_first_fault_on() {
+        let fs = FaultFs::mem();
+        let faults = Faults::from(crate::plan::Plan::from(on::write().fail(EIO)));
+        fs.arm(faults.plan.clone());
+        let line = line!() + 2;
+        for name in ["a", "b"] {
+            let _ = fs.write(name, "x");
+        }
+        let trace = fs.take_trace();
+        let met = Met::first(&faults, &trace).unwrap();
+        assert_eq!((met.count, &*met.place), (2, "write a"));
+        assert!(met.from < trace.injected[1].at);
+        assert_eq!(met.site.unwrap().line, line);
+        let others = Faults::from(crate::plan::Plan::from(on::sync().fail(EIO)));
+        assert!(Met::first(&others, &trace).is_none(), "of a fault that it never came to");
+    }
+}

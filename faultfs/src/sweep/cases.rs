@@ -411,6 +411,75 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_fails_as_on_each_filesystem_and_one_that_was_interrupted_has_given_up_nothing() {
+        let found = texts(&[Call::new(Sync, std::path::Path::new("a"))], &[Group::Fsync]);
+        for (_, how) in SyncFailure::PROFILES {
+            let as_plain = *how == SyncFailure::EXT4_ORDERED;
+            let how = if as_plain { "fail EIO".into() } else { format!("fail-sync EIO {how}") };
+            for take in [" take 1", ""] {
+                let text = format!("sync a{take} -> {how}");
+                assert!(found.contains(&text), "{text} in {found:#?}");
+            }
+        }
+        assert!(found.contains(&"sync a take 1 -> fail-sync EINTR as freebsd".to_string()));
+        assert!(!found.iter().any(|text| text.ends_with("fail EINTR")), "{found:#?}");
+    }
+
+    #[test]
+    fn what_an_engine_is_not_told_of_it_may_refuse_and_what_it_is_told_late_no_crash_follows() {
+        for (text, silent, crash) in [
+            ("sync a take 1 -> fail EIO", false, true),
+            ("sync a take 1 -> fail-sync EIO as btrfs", false, true),
+            ("sync a take 1 -> fail-sync EIO as ext4-data-journal", false, false),
+            ("write a take 1 -> torn 1 sectors EIO", false, true),
+            ("write a take 1 -> lose", true, true),
+            ("write a take 1 -> misdirect to 0", true, true),
+            ("read a take 1 -> misdirect to 0", true, true),
+            ("read a take 1 -> stale sync", true, true),
+            ("read a take 1 -> flip 3", true, true),
+            ("read a take 1 -> garbage 0..9 seed 1", true, true),
+            ("read a take 1 -> short 1", false, true),
+            ("disk 4096 bytes", false, true),
+            ("rot a bit 3 in 9f3a2c71d0e45b68-posix-41-k", true, true),
+        ] {
+            let case: Case = text.parse().unwrap();
+            assert_eq!((is_silent(&case), may_crash(&case)), (silent, crash), "{text}");
+        }
+    }
+
+    #[test]
+    fn disks_are_too_small_from_nothing_to_a_page_less_in_so_many_sizes_at_most() {
+        let sizes = |pages| small_disks(pages).iter().map(Case::to_string).collect::<Vec<_>>();
+        assert_eq!(sizes(3), ["disk 0 bytes", "disk 4096 bytes", "disk 8192 bytes"]);
+        assert_eq!(sizes(0), [""; 0]);
+        let many = sizes(1000);
+        assert!(many.len() as u64 <= SIZES_MAX && many.len() as u64 > SIZES_MAX / 2);
+        assert_eq!(many[0], "disk 0 bytes");
+    }
+
+    #[test]
+    fn every_sector_that_holds_data_rots_as_a_whole_and_bit_by_bit() {
+        use crate::op::{Ino, Kind, Op, Slot};
+        let mut disk = Disk::new();
+        let ino = disk.fresh_ino();
+        let slot = Slot::new(Ino::ROOT, "log");
+        disk.apply(&Op::Create { slot, ino, kind: Kind::File, mode: 0o644 });
+        // A page, a hole of one, and a part of a third.
+        disk.write_at(ino, &[7; PAGE as usize], 0);
+        disk.write_at(ino, &[7; 600], 2 * PAGE);
+        let state = "9f3a2c71d0e45b68-posix-41-k";
+        let found = rot(&disk, &state.parse().unwrap());
+        let (bits, bytes): (Vec<String>, Vec<String>) =
+            found.iter().map(Case::to_string).partition(|text| text.starts_with("rot log bit "));
+        let sectors = (0..8).map(|sector| sector * 512..(sector + 1) * 512);
+        let sectors = sectors.chain([8192..8704, 8704..8792]);
+        let sectors =
+            sectors.map(|at| format!("rot log bytes {}..{} in {state}", at.start, at.end));
+        assert_eq!(bytes, sectors.collect::<Vec<_>>());
+        assert_eq!(bits.len(), 64 + 600_usize.div_ceil(64));
+    }
+
+    #[test]
     fn the_families_have_words_and_a_slip_is_mended() {
         for group in Group::ALL {
             assert_eq!(group.to_string().parse(), Ok(group));
