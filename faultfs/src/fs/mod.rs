@@ -33,6 +33,7 @@ mod shared;
 mod storage;
 #[cfg(feature = "tokio")]
 mod tokio;
+mod witness;
 mod writeback;
 
 pub use capacity::Capacity;
