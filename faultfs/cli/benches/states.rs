@@ -10,8 +10,9 @@
 //!   what a worker does.
 //!
 //! Beside each stands *own*: the share of it that runs outside of the kernel. That is the engine and the
-//! check, which nobody can take away: served for nothing at all, they would be 1 / own times as fast. No
-//! ratio below can be more than that (but for *pruned*, which does not run them).
+//! check, which nobody can take away: served for nothing at all, they would be about 1 / own times as fast,
+//! and no ratio to it can be more (but for *pruned*, which does not run them). About: without the kernel in
+//! between they run a little faster, and the kernel tells the two halves apart by samples.
 //!
 //! - *memory*: one worker process of an exploration: build the disk of each state, serve it from memory,
 //!   and do the same through the interposed door, recovery included.

@@ -24,7 +24,12 @@ const CWD: usize = AT_FDCWD as usize;
 #[inline(never)]
 pub(crate) fn pass(call: &Call) -> Returned {
     match serve(call) {
-        None => call.perform(),
+        None => {
+            if changes_outside(call) {
+                ABOVE_CHANGED.store(true, Relaxed);
+            }
+            call.perform()
+        }
         Some(Ok(value)) => value as Returned,
         Some(Err(ESCAPED)) => {
             unserved(&"a path that leads out of the root");
@@ -134,13 +139,7 @@ fn serve(call: &Call) -> Option<Outcome> {
             unserved(&"io_uring or libaio");
             Some(Err(ENOSYS))
         }
-        _ => {
-            let served = paths(call);
-            if served.is_none() && changes_outside(call) {
-                ABOVE_CHANGED.store(true, Relaxed);
-            }
-            served
-        }
+        _ => paths(call),
     }
 }
 
@@ -153,7 +152,7 @@ fn changes_outside(call: &Call) -> bool {
         | SYS_symlink | SYS_symlinkat | SYS_unlink | SYS_unlinkat | SYS_rmdir | SYS_rename
         | SYS_renameat | SYS_renameat2 | SYS_link | SYS_linkat | SYS_chmod | SYS_fchmodat
         | SYS_fchmodat2 | SYS_chown | SYS_lchown | SYS_fchownat | SYS_utimensat | SYS_utimes
-        | SYS_futimesat | SYS_utime => true,
+        | SYS_futimesat | SYS_utime | SYS_fchmod | SYS_fchown => true,
         _ => false,
     }
 }
