@@ -83,6 +83,13 @@ fn a_failure_names_its_crash_point_and_every_loss_as_data() {
             }
             assert!(words.contains(&format!("(op {}, ", loss["op"])), "{failure}");
             assert_eq!(loss["rule"], failure["rules"][index]);
+            // C code, called by Rust.
+            assert_eq!(loss["site"]["file"], "sqlite3/sqlite3.c", "{failure}");
+            let called = |file| {
+                let callers = loss["callers"].as_array().unwrap();
+                callers.iter().any(|caller| caller["file"].as_str().unwrap().ends_with(file))
+            };
+            assert!(called("sqlite3.c") && called("cli/src/sqlite.rs"), "{failure}");
             if let Some([from, to]) = loss["bytes"].as_array().map(|b| [&b[0], &b[1]]) {
                 assert!(words.contains(&format!("{from}..{to}")), "{failure}");
             }

@@ -83,7 +83,12 @@ impl Code {
     }
 
     fn name(&self, address: u64) -> Option<&str> {
-        let names = self.names.get_or_init(|| self.file.symbol_map());
+        // Without its own table a file has the names that it exports; what they are near to says nothing.
+        let of_file = || match self.file.symbols().next() {
+            Some(_) => self.file.symbol_map(),
+            None => SymbolMap::new(Vec::new()),
+        };
+        let names = self.names.get_or_init(of_file);
         names.containing(address).map(|symbol| symbol.name())
     }
 }

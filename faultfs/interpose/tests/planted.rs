@@ -21,6 +21,9 @@ use log::{Bug, ENTRY_ON_ITS_OWN, Files, Log, RENAME_FIRST, expect, power_cuts};
 /// The engine's filesystem: a folder.
 struct Folder(PathBuf);
 
+/// Where [`Folder`] creates files: see below.
+const CREATES: u32 = line!() + 5;
+
 impl Files for Folder {
     type File = File;
     fn create(&self, name: &str) -> io::Result<File> {
@@ -93,6 +96,11 @@ fn a_missing_directory_sync_is_found() {
         let sentence = report.failures[0].sentence();
         let ack = "acknowledged at faultfs/interpose/tests/planted.rs:";
         assert!(sentence.contains(ack), "{report}");
+        let created = format!("created at {}:{CREATES},", file!());
+        assert!(sentence.contains(&created), "{report}");
+        let callers = &report.failures[0].losses[0].callers;
+        assert!(callers[0].file.ends_with("tests/planted/log.rs"), "{report}");
+        assert_eq!(&*callers.last().unwrap().file, file!(), "{report}");
     }
 }
 
