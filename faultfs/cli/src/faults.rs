@@ -118,14 +118,14 @@ fn swept(
         false => args.profiles.clone(),
     };
     plan.groups = if crashes { vec![Group::Crash] } else { Vec::new() };
-    let (name, (expected, because)) = match what {
+    let name = match what {
         What::Family(group) => {
             plan.groups.push(*group);
-            (group.to_string(), target.expected_of(*group))
+            group.to_string()
         }
         What::Plan(faults) => {
             plan.plan = Some(faults.clone());
-            (faults.to_string(), (&[Verdict::Held][..], ""))
+            faults.to_string()
         }
     };
     let mut progress = |progress: Progress| match progress {
@@ -153,8 +153,13 @@ fn swept(
         sweep::run(&target.subject(), &mut target.door(), &mut oracle, &plan, &mut settings)?;
     let seconds = since.elapsed().as_secs_f64() / reports.len().max(1) as f64;
     let config = target.config();
-    let run = |report| {
+    let run = |report: Report| {
         let faults = name.clone();
+        let power_cut = crashes.then_some(report.profile);
+        let (expected, because) = match what {
+            What::Family(group) => target.expected_of(*group, power_cut),
+            What::Plan(_) => (&[Verdict::Held][..], ""),
+        };
         Run { config, faults, crashes, expected, because, report, seconds }
     };
     Ok(reports.into_iter().map(run).collect())

@@ -69,6 +69,15 @@ const fn config(
     Config { name, journal_mode, synchronous, reordered, prefix, killed }
 }
 
+const NAMES: &str = "the directory of a new file is synced once, and \"ignore errors on the fsync\" says unixSync: \
+     the database or its log may have no name after the power cut";
+const NAMES_OF_JOURNALS: &str = "unixSync ignores the errors of a new journal's directory: without its journal a \
+     transaction is not rolled back. Where the sync after a journal's removal fails (unixDelete) the commit is \
+     reported as failed, and the next transaction goes on: the old journal may come back over it";
+const JOURNAL_HEADERS: &str = "where the header of the journal cannot be zeroed or that cannot be synced \
+     (zeroJournalHdr) the commit is reported as failed, and the next transaction writes its records over those \
+     of a journal that may still have its old header on the disk: a rollback ends at them with half of its pages";
+
 /// Transactions after the one that makes the tables.
 const TRANSACTIONS: u64 = 6;
 const ROWS: u64 = 3;
@@ -91,10 +100,21 @@ impl Config {
         [Profile::POSIX, Profile::PROCESS_KILL].into_iter().find(held)
     }
 
-    /// The verdicts that are no surprise when faults of a family are injected, and why. The functions named
-    /// were read in SQLite 3.54.1, beside the trace of the run; the other reasons are the documentation's.
-    pub(crate) fn expected_of(&self, group: Group) -> (&'static [Verdict], &'static str) {
+    /// The verdicts that are no surprise when faults of a family are injected, and why; with `power_cut`, the
+    /// power goes after each. The functions named were read in SQLite 3.54.1, beside the trace of the run; the
+    /// other reasons are the documentation's.
+    pub(crate) fn expected_of(
+        &self,
+        group: Group,
+        power_cut: Option<Profile>,
+    ) -> (&'static [Verdict], &'static str) {
+        let loses_names = power_cut.is_some_and(|profile| !profile.process_only);
         match (group, self.journal_mode) {
+            (Group::Io | Group::NoSpace, "wal" | "truncate") if loses_names => (LOST, NAMES),
+            (Group::Io | Group::NoSpace, "delete") if loses_names => (CORRUPT, NAMES_OF_JOURNALS),
+            (Group::Io | Group::NoSpace | Group::Torn, "persist") if loses_names => {
+                (CORRUPT, JOURNAL_HEADERS)
+            }
             (Group::BitRot, _) => (
                 CORRUPT,
                 "pages carry no checksums, unless the checksum VFS adds them (sqlite.org/cksumvfs.html)",

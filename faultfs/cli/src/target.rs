@@ -75,8 +75,12 @@ impl Target {
     }
 
     /// What a sweep of one family comes to, and why.
-    pub(crate) fn expected_of(&self, group: Group) -> (&'static [Verdict], &'static str) {
-        self.config.expected_of(group)
+    pub(crate) fn expected_of(
+        &self,
+        group: Group,
+        power_cut: Option<Profile>,
+    ) -> (&'static [Verdict], &'static str) {
+        self.config.expected_of(group, power_cut)
     }
 
     /// The workload behind the door through which it is recorded.
