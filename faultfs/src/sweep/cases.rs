@@ -234,7 +234,11 @@ pub(super) fn on_calls(calls: &[Seen], groups: &[Group]) -> Vec<(Group, Case)> {
     for (index, seen) in calls.iter().enumerate() {
         let call = seen.call();
         for (group, fault) in faults_of(&call, groups) {
-            let endless = is_endless(&call, &fault);
+            let for_ever = on_call(calls, index, fault.clone(), None);
+            let too_often = |later: &Seen| {
+                is_endless(&later.call(), &fault) && for_ever.matches(&later.call(), 0)
+            };
+            let endless = calls[index..].iter().any(too_often);
             for take in [Some(1), None] {
                 let rule = on_call(calls, index, fault.clone(), take);
                 if !rule.is_hostile() && (take.is_some() || !endless) {
@@ -267,8 +271,8 @@ pub(crate) fn io_errors(calls: &[Seen]) -> Vec<Faults> {
     rules.map(|rule| Faults::from(Plan::from(rule))).collect()
 }
 
-/// True where each call would become more than a few dozen, which shows no more and takes its time; and where
-/// later calls of the kind need not fail so.
+/// True where this call would become more than a few dozen, which shows no more and takes its time, and the
+/// memory of whoever notes them; and where later calls of the kind need not fail so.
 fn is_endless(call: &Call<'_>, fault: &Fault) -> bool {
     matches!(fault, Fault::Short(bytes) if call.len / bytes > PIECES_MAX)
         || (call.kind == Open && *fault == Fault::Fail(EROFS))
@@ -373,6 +377,15 @@ mod tests {
             "write log skip 1 -> short 4",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_short_transfer_goes_on_for_ever_only_where_no_later_call_falls_to_pieces() {
+        let small = write("log", 0, 4);
+        let large = |path: &'static str| write(path, 4, 4096);
+        let for_ever = "write log -> short 1".to_string();
+        let goes_on = |later| texts(&[small, later], &[Group::Short]).contains(&for_ever);
+        assert_eq!([goes_on(large("b")), goes_on(large("log"))], [true, false]);
     }
 
     #[test]

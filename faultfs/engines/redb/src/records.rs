@@ -29,12 +29,14 @@ pub(crate) struct Config {
     pub(crate) begin: fn(&mut WriteTransaction),
     /// That succeed.
     pub(crate) transactions: u64,
+    /// Bytes of a row.
+    pub(crate) row: usize,
 }
 
 impl Config {
     /// As it comes, without a cache.
     pub(crate) const PLAIN: Config =
-        Config { cache: 0, open: |_| {}, begin: |_| {}, transactions: 4 };
+        Config { cache: 0, open: |_| {}, begin: |_| {}, transactions: 4, row: 640 };
 
     /// Transactions; where one fails, another on the same database, and where that fails too, another after
     /// a restart. At the end a restart. What is read is what was written, or an error.
@@ -53,7 +55,7 @@ impl Config {
 
     /// What the database gives back is right.
     pub(crate) fn check(self, fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
-        compare(&self.open(fs)?, marks)
+        self.compare(&self.open(fs)?, marks)
     }
 
     /// The same, and now that it was opened and closed, it is whole.
@@ -90,7 +92,7 @@ impl Session<'_> {
         let id = self.marks.issued.len() as u64;
         self.fs.begin(id);
         self.marks.add(Mark::Begin(id));
-        let done = put(&self.db, self.config.begin, id);
+        let done = self.config.put(&self.db, id);
         match done {
             Ok(()) => self.fs.ack(id),
             Err(_) => self.fs.failed(id),
@@ -102,64 +104,68 @@ impl Session<'_> {
     fn restart(self) -> Result<Self, Broken> {
         drop(self.db);
         let db = self.config.open(self.fs)?;
-        compare(&db, &self.marks)?;
+        self.config.compare(&db, &self.marks)?;
         Ok(Session { db, ..self })
     }
 }
 
-fn payload(id: u64, part: u64) -> Vec<u8> {
-    (id * ROWS + part).to_le_bytes().repeat(80)
-}
+impl Config {
+    fn payload(&self, id: u64, part: u64) -> Vec<u8> {
+        (id * ROWS + part).to_le_bytes().repeat(self.row / 8)
+    }
 
-fn put(db: &Database, begin: fn(&mut WriteTransaction), id: u64) -> Result<(), Broken> {
-    let mut transaction = db.begin_write()?;
-    begin(&mut transaction);
-    match write(&transaction, id) {
-        Ok(()) => Ok(transaction.commit()?),
-        Err(broken) => {
-            transaction.abort()?;
-            Err(broken)
+    fn put(&self, db: &Database, id: u64) -> Result<(), Broken> {
+        let mut transaction = db.begin_write()?;
+        (self.begin)(&mut transaction);
+        match self.write(&transaction, id) {
+            Ok(()) => Ok(transaction.commit()?),
+            Err(broken) => {
+                transaction.abort()?;
+                Err(broken)
+            }
         }
     }
-}
 
-fn write(transaction: &WriteTransaction, id: u64) -> Result<(), Broken> {
-    let mut table = transaction.open_table(TABLE)?;
-    for part in 0..ROWS {
-        table.insert((id, part), &payload(id, part)[..])?;
+    fn write(&self, transaction: &WriteTransaction, id: u64) -> Result<(), Broken> {
+        let mut table = transaction.open_table(TABLE)?;
+        for part in 0..ROWS {
+            table.insert((id, part), &self.payload(id, part)[..])?;
+        }
+        let total = table.get(TOTAL)?.map_or(0, |total| number(total.value()));
+        table.insert(TOTAL, &total.wrapping_add(ROWS).to_le_bytes()[..])?;
+        Ok(())
     }
-    let total = table.get(TOTAL)?.map_or(0, |total| number(total.value()));
-    table.insert(TOTAL, &total.wrapping_add(ROWS).to_le_bytes()[..])?;
-    Ok(())
+
+    /// What was acknowledged is there; what failed is there or not, as a whole; and nothing else is there.
+    fn compare(&self, db: &Database, marks: &Marks) -> Result<(), Broken> {
+        let (rows, total) = read_all(db)?;
+        let mut found = BTreeSet::new();
+        for rows in rows.chunk_by(|a, b| a.0 == b.0) {
+            let id = rows[0].0;
+            if !marks.issued.contains(&id) {
+                return Err(Broken::corrupt(format!("transaction {id} was never begun")));
+            }
+            let whole = (0..ROWS).map(|part| (id, part, self.payload(id, part)));
+            if !rows.iter().cloned().eq(whole) {
+                return Err(Broken::corrupt(format!(
+                    "of transaction {id} there is not what was put"
+                )));
+            }
+            found.insert(id);
+        }
+        if total != rows.len() as u64 {
+            let rows = rows.len();
+            return Err(Broken::corrupt(format!("{rows} rows, but their counter says {total}")));
+        }
+        match marks.acked.difference(&found).next() {
+            Some(id) => Err(Broken::lost(format!("transaction {id} was acknowledged and is gone"))),
+            None => Ok(()),
+        }
+    }
 }
 
 fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(u64::MAX, u64::from_le_bytes)
-}
-
-/// What was acknowledged is there; what failed is there or not, as a whole; and nothing else is there.
-fn compare(db: &Database, marks: &Marks) -> Result<(), Broken> {
-    let (rows, total) = read_all(db)?;
-    let mut found = BTreeSet::new();
-    for rows in rows.chunk_by(|a, b| a.0 == b.0) {
-        let id = rows[0].0;
-        if !marks.issued.contains(&id) {
-            return Err(Broken::corrupt(format!("transaction {id} was never begun")));
-        }
-        let whole = (0..ROWS).map(|part| (id, part, payload(id, part)));
-        if !rows.iter().cloned().eq(whole) {
-            return Err(Broken::corrupt(format!("of transaction {id} there is not what was put")));
-        }
-        found.insert(id);
-    }
-    if total != rows.len() as u64 {
-        let rows = rows.len();
-        return Err(Broken::corrupt(format!("{rows} rows, but their counter says {total}")));
-    }
-    match marks.acked.difference(&found).next() {
-        Some(id) => Err(Broken::lost(format!("transaction {id} was acknowledged and is gone"))),
-        None => Ok(()),
-    }
 }
 
 /// Transaction, part and payload.
