@@ -12,6 +12,12 @@
 //! in another, into a [`Trace`](faultfs::trace::Trace); [`verify`] compares what the trace leads
 //! to with the folder.
 //!
+//! Each record knows from where in the source it was asked for: the stack of its thread is walked at the call, by
+//! the unwind tables of the program and without allocating, also below the handler of a trapped call. What the
+//! addresses mean is looked up when the log is read. The site of an op is the innermost line that is not of this
+//! package, libc, the standard library, or one of a few packages that pass calls on (`rustix`, `tempfile`, …);
+//! its callers follow, up to what started the session. Rules about call sites work alike.
+//!
 //! The same functions serve the disks of an exploration to its check without a folder: [`Mounted`]. There
 //! nothing goes wrong: what a check finds on the disk of a state is to be what the crash has left.
 //!
@@ -36,6 +42,12 @@
 //! With the trap, a thread that libc itself starts with all signals blocked (those of `aio_write` and
 //! its kin) ends the process at its first file call. Mappings that are unmapped or made writable by
 //! system calls made without libc are not followed, with the trap or without.
+//!
+//! Call sites need the debug info of the program: line tables will do (`debug = "line-tables-only"` in its profile;
+//! Cargo's `dev` and `test` have them). With names only, a site is the name of a function; a stripped program has
+//! none. In optimised code a function may be gone whose last act was the call: then its caller is the site.
+//! Split debug info is not read. Code loaded during the session, or made by it, ends a walk. Dynamic libraries
+//! that are there at its start are never unloaded.
 //!
 //! An access of mapped memory is no call: rules about `load` and `store` never fire here, and so fail the run.
 //! The `SIGBUS` of the kernel behind the end of a file is its own. A process that dies of one leaves what any

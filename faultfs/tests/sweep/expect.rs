@@ -12,6 +12,12 @@ pub(crate) fn finds(report: Option<Report>, verdict: Verdict, fault: &str) {
     };
     assert!(report.failures.iter().any(shows), "expected {verdict} by {fault:?} in\n{report}");
     assert_eq!(report.not_measured, [""; 0], "{report}");
+    // Both doors know the line of the call that a failing sync was met by.
+    let met = |failure: &&Failure| failure.fault.as_ref().is_some_and(|f| f.starts_with("sync "));
+    for failure in report.failures.iter().filter(met) {
+        let site = failure.fault_site.as_ref().and_then(|site| site.place());
+        assert!(site.is_some_and(|(file, _)| file.contains("tests/sweep")), "{report}");
+    }
 }
 
 #[track_caller]
