@@ -13,16 +13,21 @@ use super::states::State;
 use super::tape::{Choice, Older, Tape};
 use crate::model::{Kept, Model, Moment, Part};
 use crate::op::{Ino, Op};
+use crate::trace::Stamp;
 
 /// How many tapes there are with at most so many omissions, and of each level those that lead to disks which
-/// no tape before them leads to.
-pub(super) fn list(model: &Model, omissions: u32) -> (u64, Vec<Vec<State>>) {
+/// no tape before them leads to; at all crash points, or at these.
+pub(super) fn list(
+    model: &Model,
+    places: Option<&BTreeSet<Stamp>>,
+    omissions: u32,
+) -> (u64, Vec<Vec<State>>) {
     let (mut count, mut known) = (0, BTreeSet::new());
     let of_level = |level| {
         let mut states = Vec::new();
         let mut moments = model.moments();
         while let Some(moment) = moments.next() {
-            if !moment.is_new {
+            if !places.map_or(moment.is_new, |places| places.contains(&moment.stamp)) {
                 continue;
             }
             let _ = visit(model, moment, level, &mut |tape| {

@@ -1,6 +1,5 @@
 //! From a crash point and a tape to the disk.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -10,7 +9,6 @@ use super::tape::{Choice, Older, Tape};
 use crate::disk::{Content, Disk, Page, next_word};
 use crate::model::{Model, Moment, Part};
 use crate::op::{Ino, PAGE, SECTOR, Slot};
-use crate::trace::Stamp;
 
 type PageBytes = [u8; PAGE as usize];
 
@@ -36,18 +34,8 @@ pub(crate) struct Change {
 impl Change {
     /// `None` where the model does not allow the tape at this moment.
     pub(crate) fn of(model: &Model, moment: &Moment, tape: &Tape) -> Option<Change> {
-        Change::with(model, moment, tape, &mut Images::default())
-    }
-
-    /// As [`Change::of`], with the pages that other tapes have torn.
-    pub(crate) fn with(
-        model: &Model,
-        moment: &Moment,
-        tape: &Tape,
-        images: &mut Images,
-    ) -> Option<Change> {
         let lost = lost(model, moment, tape)?;
-        Change::under(model, moment, &lost, &tape.0, images)
+        Change::under(model, moment, &lost, &tape.0)
     }
 
     /// What is lost, which is closed upward, and the torn and stale pages among `choices`.
@@ -56,7 +44,6 @@ impl Change {
         moment: &Moment,
         lost: &BTreeSet<u32>,
         choices: &[Choice],
-        images: &mut Images,
     ) -> Option<Change> {
         let mut change = Change::without(model, moment, lost);
         for choice in choices {
@@ -67,13 +54,10 @@ impl Change {
                         return None;
                     };
                     let content = change.files.get_mut(&patch.ino)?;
-                    if patch.versions() == u8::MAX {
-                        let len = content.len().saturating_sub(patch.page * PAGE).min(PAGE);
-                        let page = images.torn(model, moment, lost, *choice, len as usize)?;
-                        content.put_page(patch.page, page);
-                    } else {
-                        let image = torn(model, moment, lost, *newer, *older, *sectors)?;
-                        copy_sectors(&image, content.page_mut(patch.page), patch.versions());
+                    let image = torn(model, moment, lost, *newer, *older, *sectors)?;
+                    match patch.versions() {
+                        u8::MAX => content.put_page(patch.page, Page::new(image)),
+                        sectors => copy_sectors(&image, content.page_mut(patch.page), sectors),
                     }
                 }
                 _ => {}
@@ -115,43 +99,6 @@ impl Change {
             disk.inode_mut(ino).into_iter().for_each(|inode| inode.mode = mode);
         }
         self.slots.iter().for_each(|(slot, ino)| disk.set_slot(slot, *ino));
-    }
-}
-
-/// The torn pages of a crash point, by what they depend on: many tapes tear a page in the same way.
-#[derive(Default)]
-pub(crate) struct Images {
-    stamp: Stamp,
-    /// By the choice, the versions of its page that are lost, and how much of the page lies in the file.
-    torn: BTreeMap<(Choice, Vec<u32>, usize), Page>,
-}
-
-impl Images {
-    /// The page that `choice` tears, of which the first `len` bytes lie in the file. The crash points are of
-    /// one model.
-    fn torn(
-        &mut self,
-        model: &Model,
-        moment: &Moment,
-        lost: &BTreeSet<u32>,
-        choice: Choice,
-        len: usize,
-    ) -> Option<Page> {
-        let Choice::Torn { newer, older, sectors } = choice else { return None };
-        tearing(model, moment, lost, newer, older)?;
-        if self.stamp != moment.stamp {
-            *self = Images { stamp: moment.stamp, torn: BTreeMap::new() };
-        }
-        let page = page_of(model, newer)?;
-        let versions = moment.versions(model, page).filter(|id| lost.contains(id)).collect();
-        match self.torn.entry((choice, versions, len)) {
-            Entry::Occupied(known) => Some(known.get().clone()),
-            Entry::Vacant(place) => {
-                let mut image = torn(model, moment, lost, newer, older, sectors)?;
-                image[len..].fill(0);
-                Some(place.insert(Page::new(image)).clone())
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
 use super::bounded::{may_be_stale, mixes, torn_pages};
-use super::build::{self, Change, Images, tears};
+use super::build::{self, Change, tears};
 use super::id::Diff;
 use super::mixed::Mixed;
 use super::tape::{Choice, Older, Tape};
@@ -55,6 +55,13 @@ pub(crate) struct Key {
     /// The first version that would be written to a page which was exposed without it.
     stale_from: usize,
     torn: bool,
+}
+
+impl Key {
+    /// Of a place whose ways do not differ.
+    fn of(place: usize) -> Key {
+        Key { place, len: 0, is_exposed: false, stale_from: usize::MAX, torn: false }
+    }
 }
 
 impl Ways {
@@ -125,14 +132,16 @@ impl Window<'_> {
 
     /// What a loss makes of the disk; it is closed.
     pub(crate) fn loss(&self, moment: &Moment, lost: &Places) -> Loss {
-        let (mut slots, mut modes, mut files, mut pages) = (vec![], vec![], vec![], vec![]);
+        let (mut slots, mut modes) = (Vec::new(), Vec::new());
+        let (mut files, mut pages) = (Vec::with_capacity(4), Vec::with_capacity(8));
         for place in lost.ones() {
             match &self.parts[place] {
                 At::Page { file, page } => {
-                    files.push(*file);
-                    pages.push((*file, *page));
+                    files.extend((files.last() != Some(file)).then_some(*file));
+                    let page = (*file, *page);
+                    pages.extend((pages.last() != Some(&page)).then_some(page));
                 }
-                At::Len { file } => files.push(*file),
+                At::Len { file } => files.extend((files.last() != Some(file)).then_some(*file)),
                 At::Mode(at) => modes.push(*at),
                 At::Slots(at) => slots.extend(at),
             }
@@ -193,7 +202,7 @@ impl Window<'_> {
     fn built(&self, moment: &Moment, file: &File, lost: &Places) -> Value {
         let of_file = file.places.iter().filter(|place| lost.contains(**place));
         let ids = of_file.map(|place| self.id(*place)).collect();
-        let change = Change::under(self.model, moment, &ids, &[], &mut Images::default());
+        let change = Change::under(self.model, moment, &ids, &[]);
         let change = change.expect("a loss without torn pages is legal");
         let content = &change.files[&file.ino];
         Value { len: content.len(), sum: content.sum() }
@@ -210,7 +219,8 @@ impl Window<'_> {
     ) -> Rc<Ways> {
         let id = self.id(place);
         let At::Page { file: at, page } = self.parts[place] else {
-            return Rc::new(Ways::only(Way::lose(id)));
+            let lose = || Rc::new(Ways::only(Way::lose(id)));
+            return self.ways.entry(Key::of(place)).or_insert_with(lose).clone();
         };
         let file = &self.files[at];
         let profile = &self.model.profile;
@@ -379,9 +389,8 @@ impl Window<'_> {
         let At::Page { file: at, page } = self.parts[place] else { unreachable!("a page") };
         let ino = self.files[at].ino;
         let ids = self.ids_of(lost);
-        let mut images = Images::default();
-        let mut sum = |choices: &[Choice]| {
-            let change = Change::under(self.model, moment, &ids, choices, &mut images);
+        let sum = |choices: &[Choice]| {
+            let change = Change::under(self.model, moment, &ids, choices);
             change.expect("a listed page may be torn").files[&ino].sum()
         };
         let base = sum(&[]);
