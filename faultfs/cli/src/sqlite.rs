@@ -69,11 +69,12 @@ const fn config(
     Config { name, journal_mode, synchronous, reordered, prefix, killed }
 }
 
-const NAMES: &str = "the directory of a new file is synced once, and \"ignore errors on the fsync\" says unixSync: \
-     the database or its log may have no name after the power cut";
+const NAMES: &str = "the directory of a new file is synced once, and \"ignore errors on the fsync\" says unixSync, \
+     nor does it look at those of its open: the database or its log may have no name after the power cut";
 const NAMES_OF_JOURNALS: &str = "unixSync ignores the errors of a new journal's directory: without its journal a \
      transaction is not rolled back. Where the sync after a journal's removal fails (unixDelete) the commit is \
-     reported as failed, and the next transaction goes on: the old journal may come back over it";
+     reported as failed, where the directory cannot be opened it is not; the next transaction goes on, and the \
+     old journal may come back over it";
 const JOURNAL_HEADERS: &str = "where the header of the journal cannot be zeroed or that cannot be synced \
      (zeroJournalHdr) the commit is reported as failed, and the next transaction writes its records over those \
      of a journal that may still have its old header on the disk: a rollback ends at them with half of its pages";
