@@ -1,5 +1,6 @@
 //! Inserts, each flushed.
 
+use std::fs::File;
 use std::path::Path;
 
 use faultfs::trace::Marks;
@@ -19,6 +20,9 @@ fn open(root: &Path) -> sled::Result<Db> {
 
 pub(crate) fn run(root: &Path) -> Result<(), Broken> {
     let db = open(root)?;
+    // With the entries of its files out of the way, it is their data that is shown.
+    File::open(root)?.sync_all()?;
+    File::open(root.join("db"))?.sync_all()?;
     for id in 0..COUNT {
         begin(id);
         db.insert(id.to_be_bytes(), value(id))?;

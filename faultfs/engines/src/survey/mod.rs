@@ -10,6 +10,7 @@ mod nebari;
 mod okaywal;
 mod pairs;
 mod persy;
+mod rusty_leveldb;
 
 use faultfs::verdict::Verdict::{Corrupt, Held, Lost, Panicked, Unopenable};
 
@@ -82,5 +83,14 @@ pub(crate) const ENGINES: &[Engine] = &[
         check: okaywal::check,
         expected: [Unopenable; 4],
         lost: ["write log/wal-1"; 4],
+    },
+    // Nothing is ever synced: the `sync` of a write flushes what stands before the file
+    // (`DB::write`, `LogWriter::flush`), which for a file does nothing. Its documentation says that it is on disk.
+    Engine {
+        name: "rusty-leveldb 4.0.2",
+        run: rusty_leveldb::run,
+        check: rusty_leveldb::check,
+        expected: [Lost, Lost, Lost, Held],
+        lost: ["db/000003.log"; 4],
     },
 ];
