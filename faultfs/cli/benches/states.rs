@@ -52,6 +52,10 @@ use faultfs_interpose::Interposed;
 
 const ROUNDS: usize = 7;
 
+/// States of an exploration: four times the usual budget, so that two workers are not timed while one of them
+/// still starts.
+const STATES: u64 = 6_000;
+
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let rounds = named.iter().find_map(|word| word.parse().ok()).unwrap_or(ROUNDS);
@@ -375,13 +379,15 @@ fn worker_rates(config: &sqlite::Config, how: How) -> Option<Rates> {
 }
 
 fn settings<'a>(traces: PathBuf, progress: &'a mut dyn FnMut(Progress)) -> Settings<'a> {
+    let mut bound = Bound::default();
+    bound.budget = STATES;
     Settings {
         traces,
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: 0,
         recovery_faults: 0,
-        bound: Bound::default(),
+        bound,
         progress,
         interrupted: &|| false,
     }
