@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use faultfs::FaultFs;
-use faultfs::errno::{EBADF, EIO, EMFILE, ENOSPC, Errno};
+use faultfs::errno::{EBADF, EIO, EMFILE, ENOENT, ENOSPC, Errno};
 use faultfs::fault::{Part, Place};
 use faultfs::fs::{Capacity, OpenOptions};
 use faultfs::op::{Op, SyncKind};
@@ -550,5 +550,16 @@ fn a_write_that_goes_astray_moves_the_cursor_and_one_that_may_not_write_fails() 
             fails_with(file.write_at(b"x", 0), EBADF);
         }
         assert_eq!(fs.read("f").unwrap(), found);
+    }
+}
+
+#[test]
+fn a_file_that_was_named_by_a_call_that_failed_after_it_has_had_its_name() {
+    for (fs, _folder) in both() {
+        let file = fs.create_unnamed(".").unwrap();
+        fs.arm(on::link().take(1).fail_after(EIO));
+        fails_with(fs.link_unnamed(&file, "a"), EIO);
+        fs.remove_file("a").unwrap();
+        fails_with(fs.link_unnamed(&file, "b"), ENOENT);
     }
 }

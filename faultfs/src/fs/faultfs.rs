@@ -23,7 +23,7 @@ use crate::errno::{EINVAL, ENOENT, EPERM};
 use crate::folder::{difference, snapshot};
 use crate::injector::{Call, Injector};
 use crate::model::Profile;
-use crate::op::{Kind, Op};
+use crate::op::{Ino, Kind, Op};
 use crate::plan::{OpKind, Plan};
 use crate::reads::Reads;
 use crate::trace::{Mark, Site, Trace};
@@ -368,17 +368,19 @@ impl FaultFs {
                 return Err(EPERM.into());
             }
             state.reading(|reads| reads.links(ino));
-            let has_name = || state.disk().walk().iter().any(|(_, named)| *named == ino);
-            match state.unnamed.contains(&ino) || has_name() {
+            match state.unnamed.contains(&ino) || has_name(state, ino) {
                 true => Ok(Some(Op::Link { ino, slot })),
                 false => Err(ENOENT.into()),
             }
         });
-        self.step(state, (OpKind::Link, path), caller, asked, |folder| {
+        let linked = self.step(state, (OpKind::Link, path), caller, asked, |folder| {
             folder.link_file(file.get_ref().real().ok_or(EINVAL)?, path)
-        })?;
-        state.unnamed.remove(&ino);
-        Ok(())
+        });
+        // Where it failed after its effect, too.
+        if has_name(state, ino) {
+            state.unnamed.remove(&ino);
+        }
+        linked.map(drop)
     }
 
     /// The whole content of a file. This corresponds to [`std::fs::read`].
@@ -462,6 +464,10 @@ impl fmt::Debug for FaultFs {
         }
         out.field("plan", &self.shared.injector).finish_non_exhaustive()
     }
+}
+
+fn has_name(state: &State, ino: Ino) -> bool {
+    state.disk().walk().iter().any(|(_, named)| *named == ino)
 }
 
 /// The folder had something that the picture has not.
