@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use faultfs::fs::Storage;
-use faultfs::trace::{Mark, Marks};
+use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 
 use crate::files::{self, Files};
@@ -106,18 +106,8 @@ fn number(block: Option<&[u8]>) -> Slot {
     }
 }
 
-/// Three records, with a restart after the second.
 pub(crate) fn workload(fs: &impl Files, bug: Bug) -> Result<(), Broken> {
-    let mut log = Counted::open(fs, bug)?;
-    for id in 1..=3 {
-        fs.mark(Mark::Begin(id));
-        log.put(id)?;
-        fs.mark(Mark::Ack(id));
-        if id == 2 {
-            log = Counted::open(fs, bug)?;
-        }
-    }
-    Ok(())
+    files::three_records(fs, || Counted::open(fs, bug), Counted::put)
 }
 
 pub(crate) fn check(fs: &impl Files, marks: &Marks, bug: Bug) -> Result<(), Broken> {

@@ -49,3 +49,21 @@ pub(crate) fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
     }
     Ok(())
 }
+
+/// Three records, with a restart after the second, of an engine whose errors end the run.
+pub(crate) fn three_records<E>(
+    fs: &impl Files,
+    open: impl Fn() -> io::Result<E>,
+    put: impl Fn(&mut E, u64) -> io::Result<()>,
+) -> Result<(), Broken> {
+    let mut engine = open()?;
+    for id in 1..=3 {
+        fs.mark(Mark::Begin(id));
+        put(&mut engine, id)?;
+        fs.mark(Mark::Ack(id));
+        if id == 2 {
+            engine = open()?;
+        }
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use faultfs::fs::Storage;
-use faultfs::trace::{Mark, Marks};
+use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 
 use crate::files::{self, Files};
@@ -83,18 +83,8 @@ fn write_new(fs: &impl Files, name: &str, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Three records, with a restart after the second.
 pub(crate) fn workload(fs: &impl Files, bug: Bug) -> Result<(), Broken> {
-    let mut tables = Tables::open(fs, bug)?;
-    for id in 1..=3 {
-        fs.mark(Mark::Begin(id));
-        tables.put(id)?;
-        fs.mark(Mark::Ack(id));
-        if id == 2 {
-            tables = Tables::open(fs, bug)?;
-        }
-    }
-    Ok(())
+    files::three_records(fs, || Tables::open(fs, bug), Tables::put)
 }
 
 pub(crate) fn check(fs: &impl Files, marks: &Marks, bug: Bug) -> Result<(), Broken> {
