@@ -1,29 +1,9 @@
 //! The releases that mended what is found in those of `affected`: they hold.
 
-use faultfs::verdict::Verdict::Held;
-
 use crate::{Engine, atomic_writes, lsm_tree, redb};
 
 pub(crate) const ENGINES: &[Engine] = &[
-    Engine {
-        name: "atomicwrites 0.4.4",
-        run: atomic_writes::run,
-        check: atomic_writes::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
-    Engine {
-        name: "redb 4.6.0",
-        run: redb::run,
-        check: redb::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
-    Engine {
-        name: "lsm-tree 2.10.4",
-        run: lsm_tree::run,
-        check: lsm_tree::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
+    Engine::holds("atomicwrites 0.4.4", atomic_writes::run, atomic_writes::check),
+    Engine::holds("redb 4.6.0", redb::run, redb::check),
+    Engine::holds("lsm-tree 2.10.4", lsm_tree::run, lsm_tree::check),
 ];

@@ -17,34 +17,10 @@ use faultfs::verdict::Verdict::{Corrupt, Held, Lost, Panicked, Unopenable};
 use crate::Engine;
 
 pub(crate) const ENGINES: &[Engine] = &[
-    Engine {
-        name: "atomic-write-file 0.3.1",
-        run: atomic_write_file::run,
-        check: atomic_write_file::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
-    Engine {
-        name: "canopydb 0.2.5",
-        run: canopydb::run,
-        check: canopydb::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
-    Engine {
-        name: "fjall 3.1.13",
-        run: fjall::run,
-        check: fjall::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
-    Engine {
-        name: "LMDB (heed 0.22.1)",
-        run: lmdb::run,
-        check: lmdb::check,
-        expected: [Held; 4],
-        lost: [""; 4],
-    },
+    Engine::holds("atomic-write-file 0.3.1", atomic_write_file::run, atomic_write_file::check),
+    Engine::holds("canopydb 0.2.5", canopydb::run, canopydb::check),
+    Engine::holds("fjall 3.1.13", fjall::run, fjall::check),
+    Engine::holds("LMDB (heed 0.22.1)", lmdb::run, lmdb::check),
     // A commit writes its pages and the meta page that points to them, and then syncs once
     // (`TransactionInner::write_data`): the meta page may be durable without them. Its documentation promises
     // ACID transactions.
