@@ -40,7 +40,6 @@ mod pattern;
 mod possible;
 mod rule;
 mod text;
-mod words;
 
 use std::env::VarError;
 

@@ -1,117 +1,28 @@
 //! The one decision point that every door asks before an op.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod armed;
+mod call;
+
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fastrand::Rng;
 use faultpoint::Listening;
-use serde::{Deserialize, Serialize};
 
 use crate::errno::{EIO, EROFS, Errno};
 use crate::error::Error;
 use crate::fault::{Fault, Then};
-use crate::op::SECTOR;
-use crate::plan::{OpKind, Plan, Rule};
+use crate::plan::{Plan, Rule};
 use crate::points;
+
+use armed::Armed;
+pub use call::{Call, Reach, Seen};
 
 /// How long a call that stalls waits before it fails: as long as Linux waits for a SCSI device by default
 /// (`/sys/block/*/device/timeout`).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A call that an engine is about to make, as a door sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// What kind of call.
-    pub kind: OpKind,
-    /// The path, relative to the root of the filesystem; `.` for the root itself.
-    pub path: &'a Path,
-    /// The other path of a rename or link.
-    pub other: Option<&'a Path>,
-    /// Where the data goes or comes from, in bytes from the start of the file, where that is known; the
-    /// present size for a change of size.
-    pub offset: Option<u64>,
-    /// How many bytes are to be read or written, or the size that is set; 0 for calls without one.
-    pub len: u64,
-    /// What the door can do beyond carrying the call out.
-    pub reach: Reach,
-    /// True for an open that asks for write access.
-    pub writes: bool,
-    /// Where the call is written, file and line, where the door knows.
-    pub site: Option<(&'a str, u32)>,
-}
-
-/// What a door can do beyond carrying a call out, or a part of it. A fault that needs more than that is
-/// not injected into the call, which the rule then does not count.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum Reach {
-    /// Nothing more.
-    Call,
-    /// It can read and write the same file anywhere.
-    File,
-    /// It also knows the file's earlier content, the other files and their names.
-    Filesystem,
-}
-
-impl<'a> Call<'a> {
-    /// A call about one path that moves no data.
-    pub fn new(kind: OpKind, path: &'a Path) -> Self {
-        let (offset, len, reach) = (None, 0, Reach::Call);
-        Call { kind, path, other: None, offset, len, reach, writes: false, site: None }
-    }
-}
-
-/// A call that an observing [`Injector`] has seen: a [`Call`] that owns its paths.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Seen {
-    kind: OpKind,
-    path: PathBuf,
-    other: Option<PathBuf>,
-    offset: Option<u64>,
-    len: u64,
-    reach: Reach,
-    writes: bool,
-}
-
-impl Seen {
-    /// The call.
-    pub fn call(&self) -> Call<'_> {
-        let other = self.other.as_deref();
-        let Seen { kind, offset, len, reach, writes, .. } = *self;
-        Call { kind, path: &self.path, other, offset, len, reach, writes, site: None }
-    }
-}
-
-impl From<&Call<'_>> for Seen {
-    fn from(call: &Call<'_>) -> Seen {
-        let Call { kind, path, other, offset, len, reach, writes, site: _ } = *call;
-        let (path, other) = (path.into(), other.map(Path::to_path_buf));
-        Seen { kind, path, other, offset, len, reach, writes }
-    }
-}
-
-/// `write db/wal 4096..8192`, as reports name a call.
-impl fmt::Display for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.path.display())?;
-        if let Some(other) = self.other {
-            write!(f, " {}", other.display())?;
-        }
-        use OpKind::{Load, Read, SetLen, Store, SyncMap, Write};
-        match (self.kind, self.offset) {
-            (Read | Write | Load | Store | SyncMap, Some(offset)) => {
-                write!(f, " {offset}..{}", offset.saturating_add(self.len))
-            }
-            (Read | Write, None) => write!(f, " {} bytes", self.len),
-            (SetLen, _) => write!(f, " {}", self.len),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// A fault to inject now, and the rule that says so.
 #[derive(Clone, Debug)]
@@ -162,34 +73,6 @@ struct Shared {
     listening: OnceLock<Listening>,
 }
 
-/// A rule with what it has seen.
-struct Armed {
-    rule: Rule,
-    text: Arc<str>,
-    count: Count,
-    /// The counts of a rule that counts for each path.
-    per_file: BTreeMap<PathBuf, Count>,
-    /// Draws for a rule that fires sometimes.
-    rng: Rng,
-    /// All calls so far.
-    calls: u64,
-    /// Calls that it has faulted.
-    fired: u64,
-    /// False once it was disarmed: it no longer counts.
-    on: bool,
-    /// False until the fail point was passed after which it begins.
-    begun: bool,
-    /// Sectors of a latent error that have been written since, by path.
-    healed: BTreeMap<PathBuf, Healed>,
-}
-
-/// Sectors that can be read again.
-struct Healed {
-    sectors: BTreeSet<u64>,
-    /// All from this one on.
-    from: u64,
-}
-
 /// What has become of the disk as a whole.
 struct Fate {
     errno: Errno,
@@ -223,103 +106,6 @@ impl Fate {
             _ => return None,
         };
         Some(Fate { errno, rule: injection.rule.clone(), reach })
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Count {
-    /// Matching calls so far.
-    seen: u64,
-    /// How many of them were to be faulted, by this rule or one before it.
-    due: u64,
-}
-
-impl Armed {
-    fn new(rule: &Rule) -> Armed {
-        Armed {
-            text: rule.to_string().into(),
-            rule: rule.clone(),
-            count: Count::default(),
-            per_file: BTreeMap::new(),
-            rng: Rng::with_seed(rule.sometimes().map_or(0, |ratio| ratio.seed)),
-            calls: 0,
-            fired: 0,
-            on: true,
-            begun: rule.after_point().is_none(),
-            healed: BTreeMap::new(),
-        }
-    }
-
-    /// Counts a call; true where it is one to fault.
-    fn is_due(&mut self, call: &Call<'_>) -> bool {
-        let calls = self.calls;
-        self.calls += 1;
-        if !self.on || !self.begun || !self.rule.matches(call, calls) || self.is_healed(call) {
-            return false;
-        }
-        let own = self.rule.is_per_file().then(|| self.per_file.entry(call.path.into()));
-        let Count { seen, due } = own.map_or(&mut self.count, |entry| entry.or_default());
-        let is_due = self.rule.is_due(*seen, *due)
-            && self
-                .rule
-                .sometimes()
-                .is_none_or(|ratio| self.rng.u32(0..ratio.denominator) < ratio.numerator);
-        *seen += 1;
-        *due += u64::from(is_due);
-        is_due
-    }
-
-    /// True for a read of sectors that were bad, and have all been written since.
-    fn is_healed(&self, call: &Call<'_>) -> bool {
-        let Fault::Latent { first, end, .. } = self.rule.fault() else { return false };
-        let (Some(healed), Some(offset)) = (self.healed.get(call.path), call.offset) else {
-            return false;
-        };
-        let read = offset.max(first / SECTOR * SECTOR)
-            ..offset.saturating_add(call.len).min(end.next_multiple_of(SECTOR));
-        let mut sectors = read.start / SECTOR..read.end.div_ceil(SECTOR);
-        sectors.all(|sector| sector >= healed.from || healed.sectors.contains(&sector))
-    }
-
-    /// A call that nothing goes wrong with: what it writes can be read again.
-    fn heal(&mut self, call: &Call<'_>) {
-        if !matches!(self.rule.fault(), Fault::Latent { .. }) {
-            return;
-        }
-        let path = if call.kind == OpKind::Rename { call.other } else { Some(call.path) };
-        let Some(path) = path else { return };
-        let new = || Healed { sectors: BTreeSet::new(), from: u64::MAX };
-        let healed = self.healed.entry(path.into()).or_insert_with(new);
-        match (call.kind, call.offset) {
-            (OpKind::Write, Some(offset)) => {
-                let end = offset.saturating_add(call.len) / SECTOR;
-                healed.sectors.extend(offset.div_ceil(SECTOR)..end);
-            }
-            (OpKind::SetLen, _) => healed.from = healed.from.min(call.len.div_ceil(SECTOR)),
-            (OpKind::Create | OpKind::Rename, _) => healed.from = 0,
-            _ => {}
-        }
-    }
-
-    /// A fail point was passed.
-    fn hear(&mut self, point: &str) {
-        self.begun |= self.rule.after_point() == Some(point);
-    }
-
-    /// Why it never fired.
-    fn shortcoming(&self) -> String {
-        let (rule, seen) = (&self.text, self.seen());
-        match self.rule.after_point() {
-            Some(point) if !self.begun => format!(
-                "`{rule}` was armed but never reached (fail point `{point}` was not passed since)"
-            ),
-            _ => format!("`{rule}` was armed but never reached (it matched {seen} calls)"),
-        }
-    }
-
-    /// Calls that have matched.
-    fn seen(&self) -> u64 {
-        self.count.seen + self.per_file.values().map(|count| count.seen).sum::<u64>()
     }
 }
 
@@ -531,9 +317,11 @@ impl fmt::Debug for Injector {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::errno::{EIO, ENOSPC};
-    use crate::plan::on;
+    use crate::plan::{OpKind, on};
 
     fn errno(injector: &Injector, kind: OpKind, path: &str) -> Option<i32> {
         let call = Call::new(kind, Path::new(path));

@@ -1,4 +1,4 @@
-//! The words of a plan's text, and where they stand.
+//! The words of a plan's text, where they stand, and the simplest that they stand for.
 
 use crate::error::Error;
 
@@ -102,6 +102,59 @@ impl<'a> Words<'a> {
         }
         let here = Word { kind: WordKind::Plain, text, start };
         self.fail(&here, "a quote that does not end; close it with `\"`".into())
+    }
+
+    /// `4096..8192`.
+    pub(super) fn range(&mut self) -> Result<(u64, u64), Error> {
+        let word = self.next()?;
+        let parsed = word
+            .text
+            .split_once("..")
+            .and_then(|(first, end)| Some((first.parse::<u64>().ok()?, end.parse::<u64>().ok()?)));
+        match parsed {
+            Some((first, end)) if first < end => Ok((first, end)),
+            _ => {
+                let mend = "write the first byte and the one after the last, such as `0..4096`";
+                self.fail(&word, format!("{}; {mend}", word.unexpected()))
+            }
+        }
+    }
+
+    /// Takes the next word if it is `expected`.
+    pub(super) fn accept(&mut self, expected: &str) -> Result<bool, Error> {
+        let word = self.peek()?;
+        let found = word.kind == WordKind::Plain && word.text == expected;
+        if found {
+            self.next()?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn expect(&mut self, expected: &str) -> Result<(), Error> {
+        self.choice(&[(expected, ())])
+    }
+
+    /// One of a few words, and what it stands for.
+    pub(super) fn choice<T: Copy>(&mut self, choices: &[(&str, T)]) -> Result<T, Error> {
+        let word = self.next()?;
+        let found = choices.iter().find(|(text, _)| *text == word.text);
+        match found {
+            Some((_, value)) if word.kind == WordKind::Plain => Ok(*value),
+            _ => {
+                let known: Vec<String> =
+                    choices.iter().map(|(text, _)| format!("`{text}`")).collect();
+                self.fail(&word, format!("{}; write {}", word.unexpected(), known.join(" or ")))
+            }
+        }
+    }
+
+    pub(super) fn number(&mut self, min: u64) -> Result<u64, Error> {
+        let word = self.next()?;
+        match word.text.parse() {
+            Ok(number) if number >= min && word.kind == WordKind::Plain => Ok(number),
+            _ => self
+                .fail(&word, format!("{}; write a whole number from {min} on", word.unexpected())),
+        }
     }
 
     /// An error at a word: where it is, what is wrong, how to mend it.
