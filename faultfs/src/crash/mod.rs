@@ -5,12 +5,13 @@ mod bounded;
 #[cfg(test)]
 mod brute;
 mod build;
-#[cfg(test)]
+#[cfg(any(test, feature = "litmus"))]
 mod complete;
 mod id;
 mod image;
-#[cfg(test)]
-mod litmus;
+#[cfg(any(test, feature = "litmus"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "what is expected is compared by the tests"))]
+pub mod litmus;
 mod mixed;
 #[cfg(test)]
 mod proof;

@@ -1,10 +1,8 @@
 //! Programs for what the agreed ones leave out: partial coverage, names that move, holes, mappings, direct
 //! and unfinished writes.
 
-use std::sync::Arc;
-
-use super::{Litmus, Program, complete, expect, litmus, page};
-use crate::model::{Model, Profile};
+use super::{Litmus, Program, expect, litmus, page};
+use crate::model::Profile;
 use crate::op::{Bytes, Ino, Kind, Op, PAGE, SECTOR, Slot, SyncKind};
 
 /// What a truncation that was not synced may leave.
@@ -271,43 +269,6 @@ fn p47_a_page_that_was_never_written_tears_over_stale_bytes() -> Litmus {
         .under(&[Profile::EXT4_5_6], "0, Z:2048, ZN:2048, N:2048, Z, ZN, N")
 }
 
-/// Direct writes to two sectors of one page are independent; buffered ones are versions of the page.
-#[test]
-fn p20_direct_writes_are_versions_of_sectors_only() {
-    let sectors = |direct| {
-        let program = Program::on(&[("a", "O")]);
-        let ino = program.ino("a");
-        let sector = |index: u64| Op::Write {
-            ino,
-            offset: index * SECTOR,
-            data: Bytes::new(
-                &page('N')[(index * SECTOR) as usize..((index + 1) * SECTOR) as usize],
-            ),
-            direct,
-            sync: None,
-        };
-        let trace = program.op(sector(0)).op(sector(1)).end();
-        let model = Model::new(Arc::new(trace), Profile::POSIX);
-        let mut moments = model.moments();
-        while moments.next().is_some() {}
-        let moment = model.moments().seek(4).expect("two ops make four stamps").clone();
-        complete::disks(&model, &moment).len()
-    };
-    // Neither, the first, both; and the second alone only where it did not go through the page cache
-    // or where the page was torn.
-    assert_eq!(sectors(true), 4);
-    assert_eq!(sectors(false), 4);
-}
-
-/// A page has 35 mixes of two versions all of whose sectors differ: 7 prefixes, 7 suffixes, 21 holes.
-#[test]
-fn p21_a_torn_page_has_35_mixes() {
-    let trace = Program::on(&[("a", "O")]).pwrite("a", 0, 'N').end();
-    let model = Model::new(Arc::new(trace), Profile::EXT4);
-    let moment = model.moments().seek(2).expect("one op makes two stamps").clone();
-    assert_eq!(complete::disks(&model, &moment).len(), 35 + 2);
-}
-
 litmus![
     p19_truncate_and_write_without_sync,
     p22_an_o_dsync_write_covers_its_pages,
@@ -338,3 +299,49 @@ litmus![
     p46_an_empty_file_that_was_synced,
     p47_a_page_that_was_never_written_tears_over_stale_bytes,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Program, complete, page};
+    use crate::model::{Model, Profile};
+    use crate::op::{Bytes, Op, SECTOR};
+
+    /// Direct writes to two sectors of one page are independent; buffered ones are versions of the page.
+    #[test]
+    fn p20_direct_writes_are_versions_of_sectors_only() {
+        let sectors = |direct| {
+            let program = Program::on(&[("a", "O")]);
+            let ino = program.ino("a");
+            let sector = |index: u64| Op::Write {
+                ino,
+                offset: index * SECTOR,
+                data: Bytes::new(
+                    &page('N')[(index * SECTOR) as usize..((index + 1) * SECTOR) as usize],
+                ),
+                direct,
+                sync: None,
+            };
+            let trace = program.op(sector(0)).op(sector(1)).end();
+            let model = Model::new(Arc::new(trace), Profile::POSIX);
+            let mut moments = model.moments();
+            while moments.next().is_some() {}
+            let moment = model.moments().seek(4).expect("two ops make four stamps").clone();
+            complete::disks(&model, &moment).len()
+        };
+        // Neither, the first, both; and the second alone only where it did not go through the page cache
+        // or where the page was torn.
+        assert_eq!(sectors(true), 4);
+        assert_eq!(sectors(false), 4);
+    }
+
+    /// A page has 35 mixes of two versions all of whose sectors differ: 7 prefixes, 7 suffixes, 21 holes.
+    #[test]
+    fn p21_a_torn_page_has_35_mixes() {
+        let trace = Program::on(&[("a", "O")]).pwrite("a", 0, 'N').end();
+        let model = Model::new(Arc::new(trace), Profile::EXT4);
+        let moment = model.moments().seek(2).expect("one op makes two stamps").clone();
+        assert_eq!(complete::disks(&model, &moment).len(), 35 + 2);
+    }
+}

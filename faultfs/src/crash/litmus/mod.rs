@@ -9,6 +9,7 @@ mod agreed;
 mod cells;
 mod failed;
 mod further;
+#[cfg(test)]
 mod switches;
 
 use std::collections::BTreeSet;
@@ -16,10 +17,36 @@ use std::sync::Arc;
 
 use super::complete;
 use crate::disk::Disk;
-use crate::model::{Model, Profile};
+use crate::model::{Model, Moment, Profile};
 use crate::op::{Bytes, Ino, Kind, Op, PAGE, SECTOR, Slot, SyncKind};
 use crate::recorder::Recorder;
-use crate::trace::{Outcome, Trace};
+use crate::trace::{Outcome, Stamp, Trace};
+
+/// All programs, each by its name.
+pub fn programs() -> impl Iterator<Item = (&'static str, Trace)> {
+    all().map(|(name, make)| (name, make().trace))
+}
+
+fn all() -> impl Iterator<Item = (&'static str, fn() -> Litmus)> {
+    [agreed::ALL, further::ALL, failed::ALL, cells::ALL].into_iter().flatten().copied()
+}
+
+/// Every disk that a crash may leave before the first op and after each start and end of one, by the stamp;
+/// `None` where more than `micros_max` changes may be lost one by one, and the disks are too many to list.
+pub fn legal(
+    model: &Model,
+    micros_max: usize,
+) -> impl Iterator<Item = (Stamp, Option<Vec<Disk>>)> + '_ {
+    let of = move |moment: &Moment| {
+        let few = moment.window.len() <= micros_max;
+        let disks = few.then(|| complete::disks(model, moment));
+        let disks = disks.map(|all| all.into_values().map(|(_, disk)| disk).collect());
+        (moment.stamp, disks)
+    };
+    let mut moments = model.moments();
+    let first = of(moments.now());
+    std::iter::once(first).chain(std::iter::from_fn(move || moments.next().map(of)))
+}
 
 /// A page of which every sector differs from the others and from all other letters.
 fn page(letter: char) -> Bytes {
@@ -254,8 +281,9 @@ impl Litmus {
 macro_rules! litmus {
     ($($name:ident),* $(,)?) => {
         /// The programs of this file.
-        pub(super) const ALL: &[fn() -> super::Litmus] = &[$($name),*];
+        pub(super) const ALL: &[(&str, fn() -> super::Litmus)] = &[$((stringify!($name), $name)),*];
 
+        #[cfg(test)]
         mod programs {
             $(#[test] fn $name() { super::$name().check(); })*
         }

@@ -1,7 +1,7 @@
 //! Every cell of the profile table decides something: given another value, it changes what some litmus
 //! program may leave.
 
-use super::{Litmus, agreed, cells, every_profile, failed, further};
+use super::{Litmus, all, every_profile};
 use crate::model::{Kept, Profile};
 
 type Switch = (&'static str, fn(&mut Profile) -> &mut bool);
@@ -51,8 +51,7 @@ fn turned(profile: Profile) -> Vec<(&'static str, Profile)> {
 
 #[test]
 fn every_cell_of_every_profile_changes_what_a_program_leaves() {
-    let all = [cells::ALL, agreed::ALL, failed::ALL, further::ALL].concat();
-    let programs: Vec<Litmus> = all.iter().map(|make| make()).collect();
+    let programs: Vec<Litmus> = all().map(|(_, make)| make()).collect();
     for profile in every_profile() {
         for (name, turned) in turned(profile) {
             let caught = programs.iter().any(|p| p.outcomes(turned) != p.expected(profile));
