@@ -41,15 +41,18 @@ fn check(fs: &FaultFs, marks: &Marks) -> Result<(), Broken> {
 #[test]
 fn the_report_does_not_depend_on_the_number_of_workers() {
     let run = |workers| {
-        let run = sweep(|fs| save(fs, false)).named("save").workers(workers);
+        let run = sweep(|fs| save(fs, false)).named("save");
+        let run = if workers == 0 { run.in_process() } else { run.workers(workers) };
         run.faults([Group::Crash, Group::Fsync]).reports(check).unwrap().pop()
     };
     let (one, three) = (run(1), run(3));
     if let (Some(one), Some(three)) = (one, three) {
         assert_eq!(one, three);
+        assert_eq!(one, run(0).expect("in this process"), "nor on there being any");
         assert_eq!(one.verdict, Verdict::Lost, "{one}");
         assert_eq!(one.failures.len(), 1, "one bug, met by many faults: {one}");
         assert!(one.failures[0].count > 1, "{one}");
+        assert_eq!(one.swept.as_ref().unwrap().first_failure, Some(1), "{one}");
     }
 }
 
@@ -302,6 +305,15 @@ fn the_loss_of_the_engine_s_own_folder_is_no_failure_of_each_fault() {
 
 #[test]
 fn a_panic_an_abort_and_a_hang_under_a_fault_are_verdicts() {
+    let in_process = sweep(|fs| match fs.write("file", "x") {
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => panic!("no space"),
+        done => Ok(done?),
+    });
+    let in_process = in_process.in_process().faults([Group::NoSpace, Group::Io]);
+    let report = in_process.reports(|_, _| Ok(())).unwrap().pop().unwrap();
+    let failures: Vec<_> = report.failures.iter().map(|f| (f.verdict, &*f.message)).collect();
+    // At two calls and where the disk is full.
+    assert_eq!(failures, [(Verdict::Panicked, "no space"); 3], "{report}");
     let run = |then: fn() -> !| {
         sweep(move |fs| match fs.write("file", "x") {
             Ok(()) => Ok(()),

@@ -113,7 +113,7 @@ fn swept(
     explored.real_files = args.real_files;
     let mut plan = sweep::Plan::new(explored);
     let crashes = crashes && (target.sweeps_under().is_some() || !args.profiles.is_empty());
-    plan.explore.profiles = match args.profiles.is_empty() {
+    plan.profiles = match args.profiles.is_empty() {
         true => vec![target.sweeps_under().unwrap_or(Profile::PROCESS_KILL)],
         false => args.profiles.clone(),
     };
@@ -172,7 +172,7 @@ pub(crate) fn replay(token: &Token, from: &From) -> Result<u8, Trouble> {
     let launch = Launch::program()?;
     let call = launch.next_call();
     let mut plan = sweep::Plan::new(explore::Plan::new(launch, call));
-    plan.explore.profiles = vec![token.profile().unwrap_or(Profile::POSIX)];
+    plan.profiles = vec![token.profile().unwrap_or(Profile::POSIX)];
     plan.only = Some(token.clone());
     let mut settings = Settings {
         traces: from.traces.dir(),

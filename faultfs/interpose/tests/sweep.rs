@@ -1,30 +1,17 @@
-//! The planted engines of the sweep on plain `std::fs`: each mistake in how errors and bad media are met is
-//! found through the interposed door too, and the fixed twins hold under every fault that there is.
-
-#[path = "../../tests/sweep/cells.rs"]
-mod cells;
-#[path = "../../tests/sweep/counted.rs"]
-mod counted;
-#[path = "../../tests/sweep/expect.rs"]
-mod expect;
-#[path = "../../tests/sweep/files.rs"]
-mod files;
-#[path = "../../tests/sweep/log.rs"]
-mod log;
-#[path = "../../tests/sweep/manifest.rs"]
-mod manifest;
-#[path = "../../tests/sweep/patterns.rs"]
-mod patterns;
+//! The planted engines of the kill matrix that a fault shows, on plain `std::fs`: each mistake in how errors and
+//! bad media are met is found through the interposed door too, and the fixed twins hold under every fault
+//! that they are to withstand.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
 
-use faultfs::report::Report;
+use faultfs::report::{Failure, Report};
 use faultfs::sweep::{Group, Sweep};
 use faultfs::trace::Mark;
 use faultfs_interpose::{Interposed, ack, begin, failed};
-use files::Files;
+use faultfs_matrix::faults::files::Files;
+use faultfs_matrix::faults::{ALL, Bug, check, run};
 
 /// The engine's filesystem: a folder.
 struct Folder(PathBuf);
@@ -62,26 +49,43 @@ impl Files for Folder {
     }
 }
 
-fn of_log(bug: log::Bug, groups: &[Group]) -> Option<Report> {
-    let door = Interposed::new(|root| log::workload(&Folder(root.into()), bug));
-    let run = Sweep::new(door).faults(groups.iter().copied()).crash_points(6);
-    run.reports(|root, marks| log::check(&Folder(root.into()), marks, bug)).unwrap().pop()
+/// None in a worker that was started for another sweep of the test.
+fn swept(bug: Bug, groups: &[Group]) -> Option<Report> {
+    let door = Interposed::new(|root| run(&Folder(root.into()), bug));
+    let sweep = Sweep::new(door).faults(groups.iter().copied()).crash_points(6);
+    sweep.reports(|root, marks| check(&Folder(root.into()), bug, marks)).unwrap().pop()
 }
 
-fn of_cells(bug: cells::Bug, groups: &[Group]) -> Option<Report> {
-    let door = Interposed::new(|root| cells::workload(&Folder(root.into()), bug));
-    let run = Sweep::new(door).faults(groups.iter().copied());
-    run.reports(|root, marks| cells::check(&Folder(root.into()), marks, bug)).unwrap().pop()
+#[test]
+fn every_planted_bug_is_found_by_its_fault() {
+    for pattern in ALL {
+        // The door has no disk that is too small.
+        let Some(report) = swept(pattern.bug, pattern.shown_by) else { continue };
+        let shows = |failure: &Failure| {
+            let fault = failure.fault.as_deref().unwrap_or_default();
+            failure.verdict == pattern.verdict && fault.contains(pattern.fault)
+        };
+        assert!(report.failures.iter().any(shows), "{}: {report}", pattern.id);
+        assert_eq!(report.not_measured, [""; 0], "{}: {report}", pattern.id);
+        // The line of the call that a failing sync was met by.
+        let met =
+            |failure: &&Failure| failure.fault.as_ref().is_some_and(|f| f.starts_with("sync "));
+        for failure in report.failures.iter().filter(met) {
+            let site = failure.fault_site.as_ref().and_then(|site| site.place());
+            let ours = site.is_some_and(|(file, _)| file.contains("matrix/src/faults"));
+            assert!(ours, "{}: {report}", pattern.id);
+        }
+    }
 }
 
-fn of_counted(bug: counted::Bug, groups: &[Group]) -> Option<Report> {
-    let door = Interposed::new(|root| counted::workload(&Folder(root.into()), bug));
-    let run = Sweep::new(door).faults(groups.iter().copied());
-    run.reports(|root, marks| counted::check(&Folder(root.into()), marks, bug)).unwrap().pop()
-}
-
-fn of_manifest(bug: manifest::Bug, groups: &[Group]) -> Option<Report> {
-    let door = Interposed::new(|root| manifest::workload(&Folder(root.into()), bug));
-    let run = Sweep::new(door).faults(groups.iter().copied());
-    run.reports(|root, marks| manifest::check(&Folder(root.into()), marks, bug)).unwrap().pop()
+#[test]
+fn every_fixed_twin_holds_under_every_fault_that_it_is_to_withstand() {
+    let mut done: Vec<Bug> = Vec::new();
+    for engine in ALL.map(|pattern| pattern.bug.fixed()) {
+        if !done.contains(&engine) {
+            done.push(engine);
+            let Some(report) = swept(engine, &engine.withstands()) else { continue };
+            assert!(report.held() && report.failures.is_empty(), "{report}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use faultfs::fs::{File, OpenOptions};
 use faultfs::model::Kept;
@@ -11,6 +12,15 @@ use faultfs::{FaultFs, Profile};
 
 /// What a workload and a check come to.
 pub type Done = Result<(), Broken>;
+
+/// What it took to find a bug.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// Disks that were recovered from, or faults that were tried, the telling one included.
+    pub tried: u64,
+    /// The time for them, with the run and the making of the disks.
+    pub took: Duration,
+}
 
 /// Which of the two engines of a pattern.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,7 +2,7 @@
 //! check, and stops at the first disk that breaks a promise.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use faultfs::crash::{CrashImage, Loss};
 use faultfs::disk::Disk;
@@ -12,16 +12,7 @@ use faultfs::trace::{Marks, Stamp, Trace};
 use faultfs::{FaultFs, Profile, explore};
 
 use crate::Pattern;
-use crate::kit::Twin;
-
-/// What it took to find a bug.
-#[derive(Clone, Debug)]
-pub struct Kill {
-    /// Disks that were recovered from, the telling one included.
-    pub states: u64,
-    /// The time for them, with the run and the making of the disks.
-    pub took: Duration,
-}
+use crate::kit::{Kill, Twin};
 
 /// A way of exploring: a name, and what it makes of a pattern with its bug; `None` where it finds nothing.
 pub type Strategy = (&'static str, fn(&Pattern) -> Option<Kill>);
@@ -100,7 +91,7 @@ pub fn ours(pattern: &Pattern) -> Option<Kill> {
             states += 1;
             let found = (pattern.check)(fs, Twin::Planted, marks);
             if found.is_err() && kill.is_none() {
-                kill = Some(Kill { states, took: since.elapsed() });
+                kill = Some(Kill { tried: states, took: since.elapsed() });
             }
             found
         });
@@ -131,7 +122,7 @@ fn first(pattern: &Pattern, disks: impl Fn(&Trace) -> Vec<(Disk, Marks)>) -> Opt
             broken.verdict() == faultfs::verdict::Verdict::Unopenable && marks.acked.is_empty()
         };
         if found.is_err_and(|broken| !refuses(&broken)) {
-            return Some(Kill { states, took: since.elapsed() });
+            return Some(Kill { tried: states, took: since.elapsed() });
         }
     }
     None

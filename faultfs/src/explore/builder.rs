@@ -29,7 +29,7 @@ pub struct Explore<D> {
     pub(crate) door: D,
     name: Option<String>,
     given: Option<String>,
-    profiles: Vec<Profile>,
+    pub(crate) profiles: Vec<Profile>,
     crashes: Crashes,
     bound: Bound,
     workers: Option<u32>,

@@ -201,10 +201,10 @@ enum Answer {
 }
 
 /// An oracle behind a door, in one place.
-pub(super) struct Checks<'a, 'b, R: ?Sized> {
-    pub(super) door: &'a mut dyn Door<Root = R>,
-    pub(super) oracle: &'a mut Oracle<'b, R>,
-    pub(super) room: PathBuf,
+pub(crate) struct Checks<'a, 'b, R: ?Sized> {
+    pub(crate) door: &'a mut dyn Door<Root = R>,
+    pub(crate) oracle: &'a mut Oracle<'b, R>,
+    pub(crate) room: PathBuf,
 }
 
 impl<R: ?Sized> Recovery for Checks<'_, '_, R> {

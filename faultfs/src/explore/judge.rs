@@ -192,7 +192,7 @@ fn guarded(
     catch_unwind(checked).unwrap_or_else(|panic| (Err(panicked(panic)), How::Run))
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Broken {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Broken {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     Broken::new(Verdict::Panicked, text.unwrap_or_else(|| "a panic without a text".into()))

@@ -67,6 +67,9 @@ pub struct Swept {
     pub calls: u64,
     /// Faults at their places by family: once and for ever are two.
     pub cases: BTreeMap<String, u64>,
+    /// The number of the first of them, in the order in which they are tried and counted from 1, that broke
+    /// a promise; none where every promise was kept.
+    pub first_failure: Option<u64>,
     /// Runs of the workload with a fault, and recoveries from disks that rot.
     pub runs: u64,
     /// Faults that were injected in all of them.

@@ -1,5 +1,6 @@
 //! The builder that all doors share.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,6 +100,17 @@ impl<D: Door> Sweep<D> {
         self.with(|explore| explore.workers(count))
     }
 
+    /// Runs and checks in this process: [`Explore::in_process`]. Only for engines on a [`FaultFs`]: the
+    /// interposed door needs a process for each run.
+    pub fn in_process(self) -> Self {
+        self.with(Explore::in_process)
+    }
+
+    /// The ops of which the workload is made, where it is data: [`Explore::given`].
+    pub fn given(self, ops: &(impl fmt::Debug + ?Sized)) -> Self {
+        self.with(|explore| explore.given(ops))
+    }
+
     /// Bytes of private memory that one worker may take: [`Explore::memory_limit`].
     pub fn memory_limit(self, bytes: u64) -> Self {
         self.with(|explore| explore.memory_limit(bytes))
@@ -134,14 +146,26 @@ impl<D: Door> Sweep<D> {
     /// the sweep could not be made.
     #[track_caller]
     pub fn check(self, oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>) {
-        match self.reports(oracle) {
-            Ok(reports) => {
-                let bad: Vec<_> = reports.iter().filter(|report| !report.held()).collect();
-                let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
-                assert!(bad.is_empty(), "\n{}", text.join("\n"));
-            }
-            Err(error) => panic!("{error}"),
+        if let Err(error) = self.try_check(oracle) {
+            panic!("{error}");
         }
+    }
+
+    /// As [`Sweep::check`], with an error in the place of the panic: for workloads that are drawn, as
+    /// [`Explore::try_check`] says. Every drawn workload is swept, so a few ops and families of faults are
+    /// enough for each.
+    ///
+    /// # Errors
+    ///
+    /// What [`Sweep::check`] panics with.
+    pub fn try_check(
+        self,
+        oracle: impl FnMut(&D::Root, &Marks) -> Result<(), Broken>,
+    ) -> Result<()> {
+        let reports = self.reports(oracle)?;
+        let bad: Vec<_> = reports.iter().filter(|report| !report.held()).collect();
+        let text: Vec<_> = bad.iter().map(|report| report.to_string()).collect();
+        if bad.is_empty() { Ok(()) } else { Err(Error::new(format!("\n{}", text.join("\n")))) }
     }
 
     /// As [`Sweep::check`], but returns what was found: one report a profile. In a worker process that was
@@ -157,16 +181,14 @@ impl<D: Door> Sweep<D> {
     ) -> Result<Vec<Report>> {
         let oracle: &mut Oracle<'_, D::Root> = &mut oracle;
         let place = self.explore.place()?;
-        let Some((launch, call)) = place.launch.clone() else {
-            return Err(Error::new("a sweep needs worker processes: leave out .in_process()"));
-        };
-        let explore = self.explore.plan(launch, call);
+        let workers = place.launch.clone().map(|(launch, call)| self.explore.plan(launch, call));
         let only = match worker::current() {
             None => replay_token(&place.traces, &place.name)?,
             Some(_) => None,
         };
         let Sweep { groups, crash_points, .. } = self;
-        let plan = Plan { explore, groups, plan: None, crash_points, only };
+        let profiles = self.explore.profiles.clone();
+        let plan = Plan { workers, profiles, groups, plan: None, crash_points, only };
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
         super::run(&place.name, &mut self.explore.door, oracle, &plan, &mut settings)

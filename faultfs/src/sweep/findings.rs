@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::case::{Case, Token};
-use super::runner::{Outcome, Pools};
+use super::runner::{Outcome, Runs};
 use super::{Base, verdict};
 use crate::crash::{Builder, Token as StateToken};
-use crate::explore::{self, Door, Judge, Settings, trace_id};
+use crate::explore::{self, Judge, Settings, trace_id};
 use crate::model::Model;
 use crate::report::{CrashPoint, Failure, Report, Shrunk, Swept};
 use crate::trace::{Site, Trace};
@@ -30,27 +30,25 @@ struct Kind {
 const RETRIES: u32 = 2;
 
 /// Puts what was found into the report.
-#[expect(clippy::too_many_arguments)]
 pub(super) fn fill<R: ?Sized>(
     report: &mut Report,
     swept: &mut Swept,
     base: &Base,
-    door: &mut dyn Door<Root = R>,
-    runner: &Pools<'_>,
+    runs: &mut Runs<'_, '_, R>,
     cases: &[String],
     outcomes: &[Option<Outcome>],
     settings: &Settings<'_>,
 ) -> Result<()> {
     let mut kinds: BTreeMap<(Verdict, String, Option<Site>, String), Kind> = BTreeMap::new();
     let mut held = Vec::new();
-    for (case, outcome) in cases.iter().zip(outcomes) {
+    for (number, (case, outcome)) in (1..).zip(cases.iter().zip(outcomes)) {
         let Some(outcome) = outcome else { continue };
         let mut outcome = outcome.clone();
         for _ in 0..RETRIES {
             if is_reached(&outcome) {
                 break;
             }
-            outcome = runner.afresh(case, false)?;
+            outcome = runs.afresh(case, false)?;
         }
         count(swept, &outcome);
         report.not_measured.extend(unmeasured(case, &outcome));
@@ -63,6 +61,7 @@ pub(super) fn fill<R: ?Sized>(
             if broken.verdict() == Verdict::NotMeasured {
                 continue;
             }
+            swept.first_failure.get_or_insert(number);
             let (site, message) = (site(&outcome), without_numbers(broken.message()));
             let kind = (broken.verdict(), place(case, &outcome), site.clone(), message);
             let case = case.clone();
@@ -76,13 +75,13 @@ pub(super) fn fill<R: ?Sized>(
         report.not_measured.push(format!("interrupted: {done} of {all} cases done"));
     }
     for kind in kinds.into_values() {
-        match confirm(&kind, base, door, runner, settings)? {
+        match confirm(&kind, base, runs, settings)? {
             Ok(failure) => report.failures.push(failure),
             Err(reason) => report.not_measured.push(reason),
         }
     }
     if missing == 0 {
-        report.not_measured.extend(sample(runner, &held)?);
+        report.not_measured.extend(sample(runs, &held)?);
     }
     if !report.failures.is_empty() {
         save(&base.trace, settings)?;
@@ -157,12 +156,11 @@ fn without_numbers(message: &str) -> String {
 fn confirm<R: ?Sized>(
     kind: &Kind,
     base: &Base,
-    door: &mut dyn Door<Root = R>,
-    runner: &Pools<'_>,
+    runs: &mut Runs<'_, '_, R>,
     settings: &Settings<'_>,
 ) -> Result<std::result::Result<Failure, String>> {
     let Kind { case, broken, site, count } = kind;
-    let again = runner.afresh(case, broken.verdict() == Verdict::Hung)?;
+    let again = runs.afresh(case, broken.verdict() == Verdict::Hung)?;
     let same = |(_, second): &(String, Broken)| {
         let same_words = without_numbers(second.message()) == without_numbers(broken.message());
         // How long it was waited for is no part of a hang.
@@ -179,7 +177,8 @@ fn confirm<R: ?Sized>(
         (None, _) => (token(None), during_the_run(&base.trace, &second)),
         (Some(state), Case::Rot(_)) => (token(None), on_disk(&base.trace, state, &second)),
         (Some(state), Case::Faults(_)) => {
-            let mut trace = door.trace(&runner.room())?;
+            let room = runs.room();
+            let mut trace = runs.tester.door.trace(&room)?;
             let id = trace_id(&trace);
             // The token names the trace as it is saved, with the name of the workload.
             trace.subject = base.trace.subject.clone();
@@ -189,8 +188,8 @@ fn confirm<R: ?Sized>(
             }
             save(&trace, settings)?;
             let state = StateToken { trace: trace_id(&trace), ..state.clone() };
-            let mut judge = explore::Workers::new(runner.plan, &*door, &trace, &runner.session)?;
-            let (state, second, shrunk) = shrunk(&trace, state, second, &mut judge, settings)?;
+            let (state, second, shrunk) =
+                runs.with_judge(&trace, |judge| shrunk(&trace, state, second, judge, settings))?;
             let failure = on_disk(&trace, &state, &second);
             (token(Some(state)), Failure { shrunk: Some(shrunk), ..failure })
         }
@@ -264,14 +263,17 @@ fn during_the_run(base: &Trace, broken: &Broken) -> Failure {
 
 /// One in a hundred of the cases that held, and at least one, is done once more, in a fresh process; which
 /// ones depends on their text alone.
-fn sample(runner: &Pools<'_>, held: &[(&String, Outcome)]) -> Result<Vec<String>> {
+fn sample<R: ?Sized>(
+    runs: &mut Runs<'_, '_, R>,
+    held: &[(&String, Outcome)],
+) -> Result<Vec<String>> {
     let mut drawn: Vec<(u32, &String)> =
         held.iter().map(|(case, _)| (crc32fast::hash(case.as_bytes()), *case)).collect();
     drawn.sort();
     drawn.truncate(drawn.len().div_ceil(100));
     let mut differ = Vec::new();
     for (_, case) in drawn {
-        let again = runner.afresh(case, false)?;
+        let again = runs.afresh(case, false)?;
         if let Some((_, broken)) = again.failures().first() {
             differ.push(format!("{case}: held at first, in a fresh process {broken}"));
         }

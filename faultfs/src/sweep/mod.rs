@@ -54,16 +54,19 @@ use crate::trace::{Mark, Stamp, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::worker::{self, Task};
 use crate::{Error, Result, Seen};
-use attempt::Bound;
+use attempt::{Bound, Known, Tester};
 use case::Case;
-use runner::{Outcome, Pools};
+use runner::{Outcome, Pools, Runs};
 
-/// How a workload is swept in worker processes.
+/// How a workload is swept.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Plan {
-    /// How to start workers, with which limits, under which profiles.
-    pub explore: explore::Plan,
+    /// How to start workers, and with which limits. None: everything is done in this process, where a panic
+    /// of the engine is a verdict, and an abort or a hang is ours.
+    pub workers: Option<explore::Plan>,
+    /// The profiles, each of which gets a report.
+    pub profiles: Vec<Profile>,
     /// The families of faults.
     pub groups: Vec<Group>,
     /// In the place of the single faults of the families: one run in which these are armed.
@@ -79,10 +82,10 @@ pub const CRASH_POINTS: u32 = 16;
 
 impl Plan {
     /// Every family of faults, under the weakest profile.
-    pub fn new(explore: explore::Plan) -> Plan {
-        let explore = explore::Plan { profiles: vec![Profile::POSIX], ..explore };
-        let groups = Group::ALL.to_vec();
-        Plan { explore, groups, plan: None, crash_points: CRASH_POINTS, only: None }
+    pub fn new(workers: explore::Plan) -> Plan {
+        let (profiles, groups) = (vec![Profile::POSIX], Group::ALL.to_vec());
+        let workers = Some(workers);
+        Plan { workers, profiles, groups, plan: None, crash_points: CRASH_POINTS, only: None }
     }
 
     /// Whether the power goes, too.
@@ -112,40 +115,46 @@ pub fn run<R: ?Sized>(
     plan: &Plan,
     settings: &mut Settings<'_>,
 ) -> Result<Vec<Report>> {
-    if let Some(role) = worker::current() {
+    if let (Some(workers), Some(role)) = (&plan.workers, worker::current()) {
         match role.task {
-            _ if role.call != plan.explore.call => {}
+            _ if role.call != workers.call => {}
             Task::Sweep => runner::work(door, oracle, role),
             Task::Record | Task::Check => explore::work(door, oracle, role),
         }
         return Ok(Vec::new());
     }
+    if plan.workers.is_none() && !door.repeats() {
+        return Err(Error::new(
+            "this door needs a process for each run with a fault: leave out .in_process()",
+        ));
+    }
     let session = explore::new_session()?;
     let mut reports = Vec::new();
-    for &profile in &plan.explore.profiles {
-        let mut pools = Pools {
-            plan: &plan.explore,
-            bound: plan.bound(profile),
-            session: session.path().to_path_buf(),
+    for &profile in &plan.profiles {
+        let (session, bound) = (session.path().to_path_buf(), plan.bound(profile));
+        let pools = plan.workers.as_ref().map(|workers| Pools {
+            plan: workers,
+            bound: bound.clone(),
+            session: session.clone(),
             base: None,
             repeats: door.repeats(),
             has_memory: door.has_memory(),
-        };
-        let base = Base::record(name, door, &mut pools)?;
+        });
+        let disks = session.join("here");
+        let tester = Tester { door, oracle, bound, base: None, disks, known: Known::default() };
+        let runs = &mut Runs { tester, pools, session };
+        let base = Base::record(name, runs)?;
         if let Some(token) = &plan.only {
-            replay::replay(door, oracle, &pools, &base.trace, token, settings)?;
+            replay::replay(runs, &base.trace, token, settings)?;
             return Ok(Vec::new());
         }
         let report = match plan.crashes() {
-            true => {
-                let trace = &base.trace;
-                let mut judge =
-                    explore::Workers::new(&plan.explore, &*door, trace, session.path())?;
-                explore::explore_trace(trace, profile, &mut judge, settings)?
-            }
-            false => uncrashed(&base, profile, &pools)?,
+            true => runs.with_judge(&base.trace, |judge| {
+                explore::explore_trace(&base.trace, profile, judge, settings)
+            })?,
+            false => uncrashed(&base, profile, runs)?,
         };
-        reports.push(swept(report, &base, door, &pools, plan, settings)?);
+        reports.push(swept(report, &base, runs, plan, settings)?);
     }
     Ok(reports)
 }
@@ -157,11 +166,7 @@ struct Base {
 }
 
 impl Base {
-    fn record<R: ?Sized>(
-        name: &str,
-        door: &mut dyn Door<Root = R>,
-        runner: &mut Pools<'_>,
-    ) -> Result<Base> {
+    fn record<R: ?Sized>(name: &str, runs: &mut Runs<'_, '_, R>) -> Result<Base> {
         let failed = |broken: &Broken| {
             Error::new(format!(
                 "the workload of {name} failed without any fault: {broken}\n{}",
@@ -169,24 +174,29 @@ impl Base {
             ))
         };
         let nothing = Case::Faults(Faults::default()).to_string();
-        let Outcome { reply, .. } = runner.record(&nothing, true)?;
+        let Outcome { reply, .. } = runs.record(&nothing, true)?;
         let said = reply.map_err(|death| failed(&death))?.said;
         if let Some(broken) = said {
             return Err(failed(&broken));
         }
-        let mut trace = door.trace(&runner.room())?;
-        let calls = door.calls(&runner.room())?;
+        let room = runs.room();
+        let mut trace = runs.tester.door.trace(&room)?;
+        let calls = runs.tester.door.calls(&room)?;
         trace.subject = name.into();
         let trace = Arc::new(trace);
-        runner.set_base(&trace)?;
+        runs.set_base(&trace)?;
         Ok(Base { trace, calls })
     }
 }
 
 /// The report of a run after which the power stays on: only the disk that it left is checked.
-fn uncrashed(base: &Base, profile: Profile, runner: &Pools<'_>) -> Result<Report> {
+fn uncrashed<R: ?Sized>(
+    base: &Base,
+    profile: Profile,
+    runs: &mut Runs<'_, '_, R>,
+) -> Result<Report> {
     let nothing = Case::Faults(Faults::default()).to_string();
-    if let Some((_, broken)) = runner.afresh(&nothing, false)?.failures().first() {
+    if let Some((_, broken)) = runs.afresh(&nothing, false)?.failures().first() {
         return Err(Error::new(format!(
             "what the workload of {} left without any fault is not right: {broken}",
             base.trace.subject
@@ -202,8 +212,7 @@ fn uncrashed(base: &Base, profile: Profile, runner: &Pools<'_>) -> Result<Report
 fn swept<R: ?Sized>(
     mut report: Report,
     base: &Base,
-    door: &mut dyn Door<Root = R>,
-    runner: &Pools<'_>,
+    runs: &mut Runs<'_, '_, R>,
     plan: &Plan,
     settings: &mut Settings<'_>,
 ) -> Result<Report> {
@@ -214,14 +223,15 @@ fn swept<R: ?Sized>(
         report.swept = Some(swept);
         return Ok(report);
     }
-    let cases = cases(base, door.has_capacity(), plan, report.profile, &mut report.not_measured);
+    let has_capacity = runs.tester.door.has_capacity();
+    let cases = cases(base, has_capacity, plan, report.profile, &mut report.not_measured);
     let mut texts: Vec<String> = cases.iter().map(|(_, case)| case.to_string()).collect();
     let last = cases::behind(&base.calls).to_string();
     texts.push(last.clone());
     (settings.progress)(Progress::Listed(texts.len() as u64));
     let interrupted = settings.interrupted;
     let progress = &mut settings.progress;
-    let mut outcomes = runner.attempts(&texts, &mut || {
+    let mut outcomes = runs.attempts(&texts, &mut || {
         progress(Progress::Checked);
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -244,8 +254,8 @@ fn swept<R: ?Sized>(
             *swept.cases.entry(family).or_default() += 1;
         }
     }
-    findings::fill(&mut report, &mut swept, base, door, runner, &texts, &outcomes, settings)?;
-    report.bound = bound(&report.bound, plan, &swept, door.has_capacity());
+    findings::fill(&mut report, &mut swept, base, runs, &texts, &outcomes, settings)?;
+    report.bound = bound(&report.bound, plan, &swept, has_capacity);
     report.swept = Some(swept);
     (settings.progress)(Progress::Reported);
     Ok(report)

@@ -1,15 +1,13 @@
 //! One run of a sweep again, from its token.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::attempt::rotten;
+use super::attempt::{Tester, rotten};
 use super::case::{Case, Token};
-use super::runner::{Outcome, Pools};
+use super::runner::{Outcome, Runs};
 use crate::crash::Token as StateToken;
-use crate::disk::Disk;
-use crate::explore::{self, Door, Oracle, Settings, check_state, trace_id};
-use crate::trace::{Marks, Trace};
+use crate::explore::{self, Settings, trace_id};
+use crate::trace::Trace;
 use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result};
 
@@ -20,9 +18,7 @@ use crate::{Error, Result};
 ///
 /// Says what failed again, or why it could not be made.
 pub(super) fn replay<R: ?Sized>(
-    door: &mut dyn Door<Root = R>,
-    oracle: &mut Oracle<'_, R>,
-    runner: &Pools<'_>,
+    runs: &mut Runs<'_, '_, R>,
     base: &Arc<Trace>,
     token: &Token,
     settings: &Settings<'_>,
@@ -32,15 +28,12 @@ pub(super) fn replay<R: ?Sized>(
         let base = explore::trace_of(&rot.state, base, &settings.traces)?;
         let (disk, marks) = rotten(&base, rot)
             .ok_or_else(|| Error::new(format!("{token}: there is no such data on this disk")))?;
-        let room = runner.room();
-        std::fs::create_dir_all(&room)
-            .map_err(|error| Error::new(format!("{}: {error}", room.display())))?;
-        return match recover(door, oracle, &room, &disk, &marks) {
+        return match runs.recover(&disk, &marks) {
             Err(broken) if broken.verdict() != Verdict::Unopenable => Err(failed(broken)),
             _ => Ok(()),
         };
     }
-    let Outcome { reply, .. } = runner.afresh(&token.case.to_string(), true)?;
+    let Outcome { reply, .. } = runs.afresh(&token.case.to_string(), true)?;
     let attempt = reply.map_err(failed)?;
     if attempt.fired == 0 {
         return Err(Error::new(format!(
@@ -48,7 +41,7 @@ pub(super) fn replay<R: ?Sized>(
         )));
     }
     match (attempt.failures.into_iter().next(), &token.state) {
-        (_, Some(state)) => on_disk(door, oracle, runner, base, state, token, settings),
+        (_, Some(state)) => on_disk(runs, base, state, token, settings),
         (Some((_, broken)), None) => Err(failed(broken)),
         (None, None) => Ok(()),
     }
@@ -56,15 +49,15 @@ pub(super) fn replay<R: ?Sized>(
 
 /// The disk of a crash after the fault: of the run as it is now, or as it was saved.
 fn on_disk<R: ?Sized>(
-    door: &mut dyn Door<Root = R>,
-    oracle: &mut Oracle<'_, R>,
-    runner: &Pools<'_>,
+    runs: &mut Runs<'_, '_, R>,
     base: &Arc<Trace>,
     state: &StateToken,
     token: &Token,
     settings: &Settings<'_>,
 ) -> Result<()> {
-    let mut present = door.trace(&runner.room())?;
+    let room = runs.room();
+    let Tester { door, oracle, .. } = &mut runs.tester;
+    let mut present = door.trace(&room)?;
     present.subject = base.subject.clone();
     let present = Arc::new(present);
     let trace = explore::trace_of(state, &present, &settings.traces)?;
@@ -72,18 +65,6 @@ fn on_disk<R: ?Sized>(
         true => "",
         false => "\nthis is a disk of the saved run; the run with the fault has changed since",
     };
-    explore::replay(door, oracle, &trace, state)
+    explore::replay(&mut **door, &mut **oracle, &trace, state)
         .map_err(|error| Error::new(format!("{token}: {error}{changed}")))
-}
-
-fn recover<R: ?Sized>(
-    door: &mut dyn Door<Root = R>,
-    oracle: &mut Oracle<'_, R>,
-    room: &Path,
-    disk: &Disk,
-    marks: &Marks,
-) -> Result<(), Broken> {
-    let mut check =
-        |disk: &Disk, marks: &Marks| door.check(room, disk, &mut |root| oracle(root, marks));
-    check_state(&mut check, disk, marks)
 }

@@ -1,19 +1,21 @@
-//! Has worker processes attempt the cases.
+//! Has the cases attempted: in worker processes, or in this one.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Bound, Job, Known, RUN, Step, Tester, at};
-use crate::explore::{self, Door, Oracle};
+use crate::disk::Disk;
+use crate::explore::{self, Door, InProcess, Judge, Oracle};
 use crate::session::remove_tree;
-use crate::trace::Trace;
+use crate::trace::{Marks, Trace};
 use crate::verdict::Broken;
 use crate::worker::{self, Pool, Reply, Role, Task};
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, points};
 
 /// What came of a case, or of the process that worked on it.
 #[derive(Clone, Debug)]
@@ -31,6 +33,121 @@ impl Outcome {
             Err(death) => vec![(self.at.clone(), death.clone())],
         }
     }
+}
+
+/// A door and an oracle, and who works with them.
+pub(super) struct Runs<'a, 'o, R: ?Sized> {
+    pub(super) tester: Tester<'a, 'o, R>,
+    /// None: this process.
+    pub(super) pools: Option<Pools<'a>>,
+    pub(super) session: PathBuf,
+}
+
+impl<R: ?Sized> Runs<'_, '_, R> {
+    /// The outcome of each case in order; none for those that an interruption leaves out. `each` is asked
+    /// after each whether to go on.
+    pub(super) fn attempts(
+        &mut self,
+        cases: &[String],
+        each: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Option<Outcome>>> {
+        if let Some(pools) = &self.pools {
+            return pools.attempts(cases, each);
+        }
+        let mut outcomes = Vec::with_capacity(cases.len());
+        for case in cases {
+            outcomes.push(Some(self.here(&job(self.room(), case, Step::Whole))));
+            if each().is_break() {
+                break;
+            }
+        }
+        outcomes.resize_with(cases.len(), || None);
+        Ok(outcomes)
+    }
+
+    /// The outcome of one case by itself, as if nothing were known; in a process of its own where there are
+    /// workers. Its room stays.
+    pub(super) fn afresh(&mut self, case: &str, patience: bool) -> Result<Outcome> {
+        match &self.pools {
+            Some(pools) => pools.afresh(case, patience),
+            None => self.alone(Job { keep: true, ..job(self.room(), case, Step::Whole) }),
+        }
+    }
+
+    /// Runs the workload only, and notes its calls where asked. The room stays.
+    pub(super) fn record(&mut self, case: &str, observe: bool) -> Result<Outcome> {
+        match &self.pools {
+            Some(pools) => pools.record(case, observe),
+            None => self.alone(Job { observe, ..job(self.room(), case, Step::Record) }),
+        }
+    }
+
+    /// The room of the last case that was done alone.
+    pub(super) fn room(&self) -> PathBuf {
+        room(&self.session, ALONE)
+    }
+
+    /// Tells which run without faults the disks that rot are of.
+    pub(super) fn set_base(&mut self, base: &Arc<Trace>) -> Result<()> {
+        self.tester.base = Some(base.clone());
+        self.pools.as_mut().map_or(Ok(()), |pools| pools.set_base(base))
+    }
+
+    /// Has `look` look at disks of `trace`, which are checked by whoever makes the runs.
+    pub(super) fn with_judge<T>(
+        &mut self,
+        trace: &Trace,
+        look: impl FnOnce(&mut dyn Judge) -> Result<T>,
+    ) -> Result<T> {
+        let Tester { door, oracle, disks, .. } = &mut self.tester;
+        let (door, oracle) = (&mut **door, &mut **oracle);
+        match &self.pools {
+            Some(pools) => {
+                look(&mut explore::Workers::new(pools.plan, door, trace, &self.session)?)
+            }
+            None => {
+                let mut checks = explore::Checks { door, oracle, room: disks.clone() };
+                look(&mut InProcess::new(&mut checks, true))
+            }
+        }
+    }
+
+    /// Recovers from a disk in this process.
+    pub(super) fn recover(&mut self, disk: &Disk, marks: &Marks) -> Result<(), Broken> {
+        let Tester { door, oracle, disks, .. } = &mut self.tester;
+        std::fs::create_dir_all(&*disks)?;
+        let mut check =
+            |disk: &Disk, marks: &Marks| door.check(disks, disk, &mut |root| oracle(root, marks));
+        explore::check_state(&mut check, disk, marks)
+    }
+
+    fn alone(&mut self, job: Job) -> Result<Outcome> {
+        let _ = remove_tree(&job.room);
+        let known = std::mem::take(&mut self.tester.known);
+        let outcome = self.here(&job);
+        self.tester.known = known;
+        Ok(outcome)
+    }
+
+    /// In this process; a panic is an outcome.
+    fn here(&mut self, job: &Job) -> Outcome {
+        // Other tests of this process pass points, too.
+        let _scope = points::own_scope();
+        // What the engine had in its hands when it panicked is its own; each case starts anew.
+        let attempt = AssertUnwindSafe(|| self.tester.attempt(job));
+        match catch_unwind(attempt).unwrap_or_else(|panic| Err(explore::panicked(panic))) {
+            Ok(attempt) => Outcome { at: String::new(), reply: Ok(attempt) },
+            Err(death) => Outcome { at: at(&job.room), reply: Err(death) },
+        }
+    }
+}
+
+fn room(session: &Path, index: usize) -> PathBuf {
+    session.join(format!("run-{index}"))
+}
+
+fn job(room: PathBuf, case: &str, step: Step) -> Job {
+    Job { case: case.into(), room, step, observe: false, keep: false }
 }
 
 /// In worker processes.
@@ -58,9 +175,8 @@ const BATCH: usize = 64;
 const CHECKS_IN_A_JOB: u32 = 6;
 
 impl Pools<'_> {
-    /// The outcome of each case in order; none for those that an interruption leaves out. `each` is asked
-    /// after each whether to go on.
-    pub(super) fn attempts(
+    /// As [`Runs::attempts`].
+    fn attempts(
         &self,
         cases: &[String],
         each: &mut dyn FnMut() -> ControlFlow<()>,
@@ -87,8 +203,8 @@ impl Pools<'_> {
         Ok(outcomes)
     }
 
-    /// The outcome of one case in a process of its own. Its room stays.
-    pub(super) fn afresh(&self, case: &str, patience: bool) -> Result<Outcome> {
+    /// As [`Runs::afresh`].
+    fn afresh(&self, case: &str, patience: bool) -> Result<Outcome> {
         let whole = self.job(case, ALONE, Step::Whole);
         if self.repeats || case.starts_with("rot ") {
             return self.alone(&whole, patience);
@@ -104,19 +220,13 @@ impl Pools<'_> {
         Ok(outcome(self.pool(true).time_limit(limit).run_once(bytes)?, &job))
     }
 
-    /// Runs the workload only, and notes its calls where asked. The room stays.
-    pub(super) fn record(&self, case: &str, observe: bool) -> Result<Outcome> {
+    /// As [`Runs::record`].
+    fn record(&self, case: &str, observe: bool) -> Result<Outcome> {
         let job = Job { observe, ..self.job(case, ALONE, Step::Record) };
         self.alone(&job, true)
     }
 
-    /// The room of the last case that was done alone.
-    pub(super) fn room(&self) -> PathBuf {
-        self.job("", ALONE, Step::Whole).room
-    }
-
-    /// Tells which run without faults the disks that rot are of.
-    pub(super) fn set_base(&mut self, base: &Arc<Trace>) -> Result<()> {
+    fn set_base(&mut self, base: &Arc<Trace>) -> Result<()> {
         self.base = Some(file::save(base, &self.session).map_err(|error| {
             Error::new(format!("cannot write the trace to {}: {error}", self.session.display()))
         })?);
@@ -138,8 +248,7 @@ impl Pools<'_> {
     }
 
     fn job(&self, case: &str, index: usize, step: Step) -> Job {
-        let room = self.session.join(format!("run-{index}"));
-        Job { case: case.into(), room, step, observe: false, keep: false }
+        job(room(&self.session, index), case, step)
     }
 
     /// Has `pool` do the jobs.

@@ -4,11 +4,14 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use faultfs::fs::Storage;
+use faultfs::FaultFs;
+use faultfs::fs::{File, OpenOptions, Storage};
 use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
 
-pub(crate) trait Files {
+/// The files of one folder.
+pub trait Files {
+    /// One of them, open.
     type File: FileExt + Storage;
     /// For reading.
     fn open(&self, name: &str) -> io::Result<Self::File>;
@@ -16,15 +19,52 @@ pub(crate) trait Files {
     fn open_or_create(&self, name: &str) -> io::Result<Self::File>;
     /// For reading and writing; it must not be there.
     fn create_new(&self, name: &str) -> io::Result<Self::File>;
+    /// Whether the name is there.
     fn exists(&self, name: &str) -> io::Result<bool>;
+    /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, in the place of what has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes the names durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Tells what was asked for and what was promised.
     fn mark(&self, mark: Mark);
 }
 
+impl Files for FaultFs {
+    type File = File;
+    fn open(&self, name: &str) -> io::Result<File> {
+        FaultFs::open(self, name)
+    }
+    fn open_or_create(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OpenOptions::new().read(true).write(true).create(true))
+    }
+    fn create_new(&self, name: &str) -> io::Result<File> {
+        FaultFs::create_new(self, name)
+    }
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        FaultFs::exists(self, name)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.remove_file(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        FaultFs::rename(self, from, to)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        FaultFs::sync_dir(self, ".")
+    }
+    fn mark(&self, mark: Mark) {
+        match mark {
+            Mark::Begin(id) => self.begin(id),
+            Mark::Ack(id) => self.ack(id),
+            Mark::Failed(id) => self.failed(id),
+        }
+    }
+}
+
 /// The whole content of a file.
-pub(crate) fn read_all(file: &impl FileExt) -> io::Result<Vec<u8>> {
+pub fn read_all(file: &impl FileExt) -> io::Result<Vec<u8>> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         match file.read_at(&mut chunk, bytes.len() as u64) {
@@ -36,8 +76,18 @@ pub(crate) fn read_all(file: &impl FileExt) -> io::Result<Vec<u8>> {
     }
 }
 
+/// A file of this content, durable but for its name, in the place of what an attempt may have left.
+pub fn write_new(fs: &impl Files, name: &str, content: &[u8]) -> io::Result<()> {
+    if fs.exists(name)? {
+        fs.remove(name)?;
+    }
+    let file = fs.create_new(name)?;
+    file.write_all_at(content, 0)?;
+    file.sync_all()
+}
+
 /// What was acknowledged is there; what was reported as failed is not; nothing else is.
-pub(crate) fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
+pub fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
     if let Some(id) = marks.acked.iter().find(|id| !ids.contains(id)) {
         return Err(Broken::lost(format!("record {id} was acknowledged, the log holds {ids:?}")));
     }
@@ -51,7 +101,7 @@ pub(crate) fn compare(ids: &[u64], marks: &Marks) -> Result<(), Broken> {
 }
 
 /// Three records, with a restart after the second, of an engine whose errors end the run.
-pub(crate) fn three_records<E>(
+pub fn three_records<E>(
     fs: &impl Files,
     open: impl Fn() -> io::Result<E>,
     put: impl Fn(&mut E, u64) -> io::Result<()>,

@@ -11,11 +11,11 @@ use faultfs::fs::Storage;
 use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 
-use crate::files::{self, Files};
+use crate::faults::files::{self, Files};
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// Nothing: the fixed twin.
     None,
     /// B15: a bad record is the end of the log, whatever was counted.

@@ -10,11 +10,11 @@ use faultfs::fs::Storage;
 use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
 
-use crate::files::Files;
+use crate::faults::files::Files;
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// Nothing: the fixed twin.
     None,
     /// B50: a copy that is not whole counts as empty, and the other is not asked.

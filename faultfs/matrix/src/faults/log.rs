@@ -10,11 +10,11 @@ use faultfs::fs::Storage;
 use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::Broken;
 
-use crate::files::{Files, compare};
+use crate::faults::files::{Files, compare};
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// Nothing: the fixed twin.
     None,
     /// B39: a sync that failed is tried again, and the second one is believed.

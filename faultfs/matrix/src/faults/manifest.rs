@@ -2,17 +2,15 @@
 //! how it answers an error, or none.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use faultfs::fs::Storage;
 use faultfs::trace::Marks;
 use faultfs::verdict::Broken;
 
-use crate::files::{self, Files};
+use crate::faults::files::{self, Files};
 
 /// What the engine does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// Nothing: the fixed twin.
     None,
     /// B30: the manifest could not be written, and what memory says is live decides which table goes.
@@ -48,7 +46,7 @@ impl<F: Files> Tables<'_, F> {
         let mut ids = self.ids.clone();
         ids.push(id);
         let name = format!("table-{id}");
-        write_new(
+        files::write_new(
             self.fs,
             &name,
             &ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>(),
@@ -67,20 +65,10 @@ impl<F: Files> Tables<'_, F> {
 
     /// Puts a manifest that names this table in the place of the old one.
     fn name(&self, table: &str) -> io::Result<()> {
-        write_new(self.fs, "MANIFEST.new", table.as_bytes())?;
+        files::write_new(self.fs, "MANIFEST.new", table.as_bytes())?;
         self.fs.rename("MANIFEST.new", MANIFEST)?;
         self.fs.sync_dir()
     }
-}
-
-/// A file of this content, durable but for its name, in the place of what an attempt may have left.
-fn write_new(fs: &impl Files, name: &str, content: &[u8]) -> io::Result<()> {
-    if fs.exists(name)? {
-        fs.remove(name)?;
-    }
-    let file = fs.create_new(name)?;
-    file.write_all_at(content, 0)?;
-    file.sync_all()
 }
 
 pub(crate) fn workload(fs: &impl Files, bug: Bug) -> Result<(), Broken> {
