@@ -142,11 +142,14 @@ pub(crate) fn visit(
         Level::Kept => visit(window, Look::at(&window.none(), None)),
         _ if window.len() == 0 => ControlFlow::Continue(()),
         Level::Lost => {
-            let all = window.closed(0..window.len());
+            let mut all = window.none();
+            all.insert_range(..);
             visit(window, Look::at(&all, Some(Choice::LoseAll)))
         }
         Level::Wide => wide(window.model, moment).into_iter().try_for_each(|(choice, ids)| {
-            let lost = window.closed(ids.into_iter().filter_map(|id| window.place(id)));
+            window.step(ids.len());
+            let places = ids.into_iter().filter_map(|id| window.place(id));
+            let lost = window.closed(moment, places);
             visit(window, Look::at(&lost, Some(choice)))
         }),
         Level::TornNow => torn_now(window, moment, visit),
@@ -181,18 +184,26 @@ impl<'a, 'w> Omissions<'a, 'w> {
     /// Loses one more, of those from `from` on that `lost` does not hold and that take none of the chosen.
     fn deepen(&mut self, lost: &Places, from: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let mut with = self.window.none();
-        for index in from..self.window.firsts().len() {
-            let place = self.window.firsts()[index];
-            let closure = self.window.closure(place);
-            if lost.contains(place) || self.chosen.iter().any(|other| closure.contains(*other)) {
+        let mut next = from;
+        while let Some(place) = first_zero(lost, next) {
+            next = place + 1;
+            let closure = self.window.closure(self.moment, place);
+            self.window.step(1);
+            if self.window.is_spent() {
+                return ControlFlow::Break(());
+            }
+            if !self.window.leads(self.moment, place, &closure)
+                || self.chosen.iter().any(|other| closure.contains(*other))
+            {
                 continue;
             }
             with.clone_from(lost);
-            with.union_with(closure);
+            with.union_with(&closure);
+            drop(closure);
             self.chosen.push(place);
             self.look(&with, visit)?;
             if self.chosen.len() < self.count {
-                self.deepen(&with, index + 1, visit)?;
+                self.deepen(&with, next, visit)?;
             }
             self.chosen.pop();
         }
@@ -205,19 +216,19 @@ impl<'a, 'w> Omissions<'a, 'w> {
         if missing > 0 && !self.window.model.profile.stale_bytes {
             return ControlFlow::Continue(());
         }
+        self.window.step(if missing > 0 { lost.count_ones(..) } else { 0 });
+        // Stale bytes in place of what went with the chosen are omissions of their own.
+        let more = lost.ones().filter(|place| missing > 0 && !self.chosen.contains(place));
+        let more = more.filter_map(|place| self.window.stale(self.moment, place, lost));
+        let more: Vec<Rc<Ways>> = more.map(|way| Rc::new(Ways::only(way))).collect();
+        if more.len() < missing {
+            return ControlFlow::Continue(());
+        }
         self.options.clear();
         for index in 0..self.chosen.len() {
             let ways = self.window.ways(self.moment, self.chosen[index], lost, self.torn);
             self.options.push(ways);
         }
-        if missing == 0 {
-            let (options, torn) = (&self.options[..], self.torn);
-            return visit(self.window, Look { lost, named: None, options, torn });
-        }
-        // Stale bytes in place of what went with the chosen are omissions of their own.
-        let more = lost.ones().filter(|place| !self.chosen.contains(place));
-        let more = more.filter_map(|place| self.window.stale(self.moment, place, lost));
-        let more: Vec<Rc<Ways>> = more.map(|way| Rc::new(Ways::only(way))).collect();
         self.with_more(lost, &more, visit)
     }
 
@@ -238,6 +249,18 @@ impl<'a, 'w> Omissions<'a, 'w> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The first place from `from` on that is not lost.
+fn first_zero(lost: &Places, from: usize) -> Option<usize> {
+    const BITS: usize = usize::BITS as usize;
+    let blocks = lost.as_slice().iter().enumerate().skip(from / BITS);
+    let behind =
+        |index: usize| if index == from / BITS { usize::MAX << (from % BITS) } else { usize::MAX };
+    let mut free = blocks.map(|(index, block)| (index, !block & behind(index)));
+    let (index, free) = free.find(|(_, free)| *free != 0)?;
+    let place = index * BITS + free.trailing_zeros() as usize;
+    (place < lost.len()).then_some(place)
 }
 
 /// True where nothing on which a lost micro-op stands is lost.

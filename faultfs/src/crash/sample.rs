@@ -15,7 +15,7 @@ use crate::model::Moment;
 /// Every set of losses may be drawn from a window of up to twice [`RUNS`] micro-ops; of a longer one those
 /// of at most so many runs of neighbours, so that tokens stay short. At most [`SPOILT`] pages are torn or
 /// stale.
-pub(crate) fn draw(window: &mut Window<'_>, moment: &Moment, random: &mut Rng) -> Drawn {
+pub(crate) fn draw(window: &Window<'_>, moment: &Moment, random: &mut Rng) -> Drawn {
     let chosen = match window.len() {
         len if len <= 2 * RUNS => {
             let eighths = *random.choice(&[0, 1, 4, 7, 8]).expect("there are some");
@@ -23,14 +23,13 @@ pub(crate) fn draw(window: &mut Window<'_>, moment: &Moment, random: &mut Rng) -
         }
         len => runs(len, random),
     };
-    let lost = window.closed(chosen.iter().copied());
+    let lost = window.closed(moment, chosen.iter().copied());
     let mut pages: Vec<usize> = lost.ones().collect();
     random.shuffle(&mut pages);
     let drawn = random.usize(0..=SPOILT);
-    let spoilt = pages.into_iter().filter_map(|place| {
-        let ways = window.spoils(moment, place, &lost);
-        Some((place, random.choice(ways)?))
-    });
+    let spoilt = pages
+        .into_iter()
+        .filter_map(|place| Some((place, window.spoilt(moment, place, &lost, random)?)));
     // In the order in which they were written.
     let spoilt: BTreeMap<usize, Way> = spoilt.take(drawn).collect();
     let choices = words(&moment.window, &chosen);

@@ -4,7 +4,7 @@
 //! contents, modes; and they are the same state only under the same marks, for the same bytes with more
 //! acknowledged are a stricter question.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::{ControlFlow, Range};
 
 use fastrand::Rng;
@@ -57,8 +57,10 @@ pub(crate) struct Covered {
     pub(crate) points: u64,
     /// Crash points at which disks differ from those of the one before.
     pub(crate) of_points: u64,
-    /// Its states, as places in the list: those that no level before it has.
+    /// Its states, as places in the list: those that were not found before.
     pub(crate) states: Range<usize>,
+    /// True where the search ended before the budget did: see [`Bound::effort`].
+    pub(crate) is_spent: bool,
 }
 
 impl Listing {
@@ -70,22 +72,56 @@ impl Listing {
         bound: &Bound,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Listing {
-        let listing =
-            Listing { crash_points: 0, states: 0, distinct: Vec::new(), levels: Vec::new() };
-        let (points, known, keys) = (Vec::new(), HashSet::default(), Vec::new());
-        let mut lister = Lister { model, points, listing, known, keys, go_on };
+        let mut lister = Lister {
+            model,
+            levels: bounded::levels(&model.profile, bound.omissions),
+            points: Vec::new(),
+            crash_points: 0,
+            states: 0,
+            found: Vec::new(),
+            known: HashSet::default(),
+            go_on,
+        };
         lister.find_points(places);
-        let room =
-            usize::try_from(bound.budget.saturating_sub(bound.samples)).unwrap_or(usize::MAX);
-        let levels = bounded::levels(&model.profile, bound.omissions);
-        for (index, level) in levels.iter().enumerate() {
-            let covered = lister.level(*level, room, index + 1 == levels.len());
-            lister.listing.levels.push(covered);
+        let room = usize::try_from(bound.room()).unwrap_or(usize::MAX);
+        let mut searched: Vec<Searched> = (0..lister.levels.len())
+            .map(|level| lister.level(level, room, bound.steps()))
+            .collect();
+        for (level, searched) in searched.iter_mut().enumerate() {
+            lister.search(level, searched, room, bound.steps());
         }
         let samples = bound.samples.min(bound.budget);
         lister.samples(usize::try_from(samples).unwrap_or(usize::MAX), bound.seed);
-        lister.listing
+        lister.listing(&searched)
     }
+}
+
+/// How far the search of a level has come.
+struct Searched {
+    /// Crash points at which the level is complete.
+    points: u64,
+    /// Those that are left, by their turns.
+    left: VecDeque<Vec<Point>>,
+    /// The steps are used up.
+    is_spent: bool,
+}
+
+/// What became of a pass: how many crash points are done, in how many steps.
+struct Pass {
+    done: usize,
+    steps: u64,
+    end: End,
+}
+
+/// Why a pass came to an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// All crash points are done.
+    Whole,
+    /// There is no room for the next one, or nobody waits for it any more.
+    Full,
+    /// The steps are used up.
+    Spent,
 }
 
 /// A crash point at which there is something to list.
@@ -113,11 +149,13 @@ fn turn(acked: bool, sync: bool, index: usize) -> u8 {
 
 struct Lister<'a> {
     model: &'a Model,
+    levels: Vec<Level>,
     points: Vec<Point>,
-    listing: Listing,
+    crash_points: u64,
+    states: u64,
+    /// Each with its level, as a place among the levels, and with what tells it apart.
+    found: Vec<(usize, Key, State)>,
     known: HashSet<Key, Mixed>,
-    /// The keys of the states in the list.
-    keys: Vec<Key>,
     go_on: &'a mut dyn FnMut() -> bool,
 }
 
@@ -131,7 +169,7 @@ impl Lister<'_> {
             syncs.flat_map(|record| std::iter::once(record.start).chain(record.end)).collect();
         let mut add = |stamp: Stamp, is_new: bool| {
             let counts = places.is_none_or(|places| places.contains(&stamp));
-            self.listing.crash_points += u64::from(counts);
+            self.crash_points += u64::from(counts);
             // A moment that was asked for is looked at, also where the one before it allowed the same.
             if counts && (is_new || places.is_some()) {
                 let index = self.points.len();
@@ -150,95 +188,109 @@ impl Lister<'_> {
 
     /// Lists a level: all of it where it fits into `room` states, else whole crash points in the order of
     /// their turns, up to the first that does not fit into half of what is left, or, of the last level, into all.
-    fn level(&mut self, level: Level, room: usize, is_last: bool) -> Covered {
-        let (first, states) = (self.listing.distinct.len(), self.listing.states);
+    fn level(&mut self, level: usize, room: usize, steps: u64) -> Searched {
+        let (first, states) = (self.found.len(), self.states);
         let all = self.points.clone();
-        let (mut points, fits) = self.pass(level, room, &all);
-        if !fits {
-            self.forget(first, states);
-            points = 0;
-            let half = first + room.saturating_sub(first).div_ceil(2);
-            let room = if is_last { room } else { half };
-            for turn in 0..TURNS {
-                let of_turn: Vec<Point> = all.iter().filter(|p| p.turn == turn).copied().collect();
-                let (more, fits) = self.pass(level, room, &of_turn);
-                points += more;
-                if !fits {
-                    break;
-                }
-            }
+        let Pass { done, end, .. } = self.pass(level, &all, room, steps / 2);
+        if end == End::Whole {
+            return Searched { points: done as u64, left: VecDeque::new(), is_spent: false };
         }
-        let (of_points, states) = (all.len() as u64, first..self.listing.distinct.len());
-        Covered { level, points, of_points, states }
+        self.forget(first, states);
+        let of_turn = |turn| all.iter().filter(|p| p.turn == turn).copied().collect();
+        let left = (0..TURNS).map(of_turn).collect();
+        let mut searched = Searched { points: 0, left, is_spent: false };
+        let half = first + room.saturating_sub(first).div_ceil(2);
+        let room = if level + 1 == self.levels.len() { room } else { half };
+        self.search(level, &mut searched, room, steps / 2);
+        searched
     }
 
-    /// Lists a level at these crash points, in order; how many were done, and whether all of them fit.
-    fn pass(&mut self, level: Level, room: usize, points: &[Point]) -> (u64, bool) {
-        let mut walk = Walk::new(self.model);
-        for (done, point) in (0..).zip(points) {
-            if !(self.go_on)() {
-                return (done, false);
-            }
-            let (first, states) = (self.listing.distinct.len(), self.listing.states);
-            let (window, mut at) = walk.to(point.stamp);
-            let whole = bounded::visit(window, at.moment, level, &mut |window, look| {
-                self.listing.states += look.tapes();
-                let loss = window.loss(at.moment, look.lost);
-                look.each(&mut |ways| {
-                    if let Some(key) = at.key(window, look.lost, &loss, ways, &|| look.tape(ways)) {
-                        self.add(key, || State { stamp: point.stamp, tape: look.tape(ways) });
-                    }
-                    match self.listing.distinct.len() > room {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })
-            });
-            if whole.is_break() {
-                self.forget(first, states);
-                return (done, false);
+    /// Goes on with a level that is not whole, up to the first crash point that does not fit.
+    fn search(&mut self, level: usize, searched: &mut Searched, room: usize, mut steps: u64) {
+        while let Some(points) = searched.left.front_mut()
+            && self.found.len() < room
+            && !searched.is_spent
+        {
+            let pass = self.pass(level, points, room, steps);
+            points.drain(..pass.done);
+            searched.points += pass.done as u64;
+            searched.is_spent = pass.end == End::Spent;
+            steps -= pass.steps.min(steps);
+            match pass.end {
+                End::Whole => drop(searched.left.pop_front()),
+                End::Full | End::Spent => return,
             }
         }
-        (points.len() as u64, true)
+    }
+
+    /// Lists a level at these crash points, in order, until there are `room` states or so many steps are taken.
+    fn pass(&mut self, level: usize, points: &[Point], room: usize, steps: u64) -> Pass {
+        let mut walk = Walk::new(self.model);
+        walk.window.last_step = steps;
+        for (done, point) in points.iter().enumerate() {
+            if !(self.go_on)() {
+                return Pass { done, steps: walk.window.steps(), end: End::Full };
+            }
+            let (first, states) = (self.found.len(), self.states);
+            let (window, mut at) = walk.to(point.stamp);
+            let whole =
+                bounded::visit(window, at.moment, self.levels[level], &mut |window, look| {
+                    self.states += look.tapes();
+                    let loss = window.loss(at.moment, look.lost);
+                    look.each(&mut |ways| {
+                        if let Some(key) =
+                            at.key(window, look.lost, &loss, ways, &|| look.tape(ways))
+                        {
+                            let state = || State { stamp: point.stamp, tape: look.tape(ways) };
+                            self.add(level, key, state);
+                        }
+                        match self.found.len() > room || window.is_spent() {
+                            true => ControlFlow::Break(()),
+                            false => ControlFlow::Continue(()),
+                        }
+                    })
+                });
+            if whole.is_break() || window.is_spent() {
+                let end = if self.found.len() > room { End::Full } else { End::Spent };
+                self.forget(first, states);
+                return Pass { done, steps: window.steps(), end };
+            }
+        }
+        Pass { done: points.len(), steps: walk.window.steps(), end: End::Whole }
     }
 
     /// Adds a state, unless it is known.
-    fn add(&mut self, key: Key, state: impl FnOnce() -> State) {
+    fn add(&mut self, level: usize, key: Key, state: impl FnOnce() -> State) {
         if self.known.insert(key) {
-            self.keys.push(key);
-            self.listing.distinct.push(state());
+            self.found.push((level, key, state()));
         }
     }
 
     /// Forgets all states from this one on.
     fn forget(&mut self, first: usize, states: u64) {
-        for key in self.keys.drain(first..) {
+        for (_, key, _) in self.found.drain(first..) {
             self.known.remove(&key);
         }
-        self.listing.distinct.truncate(first);
-        self.listing.states = states;
+        self.states = states;
     }
 
     /// Draws states until `count` new ones are found, or few new ones are left to be found.
     fn samples(&mut self, count: usize, seed: u64) {
-        let first = self.listing.distinct.len();
+        let first = self.found.len();
         let mut random = Rng::with_seed(seed);
-        while self.listing.distinct.len() < first + count && !self.points.is_empty() {
-            let missing = first + count - self.listing.distinct.len();
-            let before = self.listing.distinct.len();
+        while self.found.len() < first + count && !self.points.is_empty() {
+            let missing = first + count - self.found.len();
+            let before = self.found.len();
             let mut draws: Vec<(usize, u64)> = Vec::new();
             draws
                 .extend((0..missing).map(|_| (random.usize(0..self.points.len()), random.u64(..))));
             draws.sort_unstable();
             self.draw(&draws);
-            let found = self.listing.distinct.len() - before;
+            let found = self.found.len() - before;
             if found * 4 < missing || !(self.go_on)() {
                 break;
             }
         }
-        let states = first..self.listing.distinct.len();
-        let of_points = self.points.len() as u64;
-        self.listing.levels.push(Covered { level: Level::Sampled, points: 0, of_points, states });
     }
 
     /// One state for each pair of a crash point and a seed; the points ascend.
@@ -251,12 +303,43 @@ impl Lister<'_> {
                 continue;
             }
             let drawn = sample::draw(window, at.moment, &mut Rng::with_seed(*seed));
-            self.listing.states += 1;
+            self.states += 1;
             let loss = window.loss(at.moment, &drawn.lost);
             let ways: Vec<&Way> = drawn.spoilt.iter().collect();
             if let Some(key) = at.key(window, &drawn.lost, &loss, &ways, &|| drawn.tape()) {
-                self.add(key, || State { stamp, tape: drawn.tape() });
+                self.add(self.levels.len(), key, || State { stamp, tape: drawn.tape() });
             }
+        }
+    }
+
+    /// What was found, level by level.
+    fn listing(mut self, searched: &[Searched]) -> Listing {
+        self.found.sort_by_key(|(level, ..)| *level);
+        let of_points = self.points.len() as u64;
+        let states = |level: usize| {
+            let first = self.found.partition_point(|(of, ..)| *of < level);
+            first..self.found.partition_point(|(of, ..)| *of <= level)
+        };
+        let levels = self.levels.iter().zip(searched).enumerate();
+        let levels = levels.map(|(index, (level, searched))| Covered {
+            level: *level,
+            points: searched.points,
+            of_points,
+            states: states(index),
+            is_spent: searched.is_spent,
+        });
+        let drawn = Covered {
+            level: Level::Sampled,
+            points: 0,
+            of_points,
+            states: states(self.levels.len()),
+            is_spent: false,
+        };
+        Listing {
+            crash_points: self.crash_points,
+            states: self.states,
+            levels: levels.chain([drawn]).collect(),
+            distinct: self.found.into_iter().map(|(_, _, state)| state).collect(),
         }
     }
 }

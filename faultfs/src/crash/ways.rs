@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
+use fastrand::Rng;
+
 use super::bounded::{may_be_stale, mixes, torn_pages};
 use super::build::{self, Change, tears};
 use super::id::Diff;
@@ -52,7 +54,7 @@ pub(crate) struct Key {
     /// How much of the page lies in the file.
     len: usize,
     is_exposed: bool,
-    /// The first version that would be written to a page which was exposed without it.
+    /// Which of its versions is the first that would be written to a page which was exposed without it.
     stale_from: usize,
     torn: bool,
 }
@@ -77,9 +79,22 @@ impl Ways {
         Ways::of(vec![way])
     }
 
-    /// Those that `counts` says.
-    pub(crate) fn filter(&self, counts: impl Fn(Choice) -> bool) -> Ways {
-        Ways::of(self.all.iter().filter(|way| counts(way.choice)).cloned().collect())
+    /// The torn and stale pages among them.
+    fn spoilt(&self) -> Ways {
+        Ways::of(self.all.iter().filter(|way| way.choice.spoils()).cloned().collect())
+    }
+
+    /// A version torn over `older`, which may be called what is durable where a cut freed the page since.
+    fn torn_over(&self, version: u32, older: Older) -> Ways {
+        let over = |way: &Way| match way.choice {
+            Choice::Torn { newer, older: under, sectors } if newer == version => {
+                let is_it = under == older || (older == Older::Durable && under != Older::Stale);
+                let choice = Choice::Torn { newer, older, sectors };
+                is_it.then(|| Way { choice, ..way.clone() })
+            }
+            _ => None,
+        };
+        Ways::of(self.all.iter().filter_map(over).collect())
     }
 }
 
@@ -104,6 +119,9 @@ impl Loss {
         )
     }
 }
+
+/// Ways that are remembered at a crash point, at most.
+const REMEMBERED: usize = 1 << 18;
 
 impl Window<'_> {
     /// What all changes are worth: of each file, entry and mode by how it differs from what is durable.
@@ -134,18 +152,25 @@ impl Window<'_> {
     pub(crate) fn loss(&self, moment: &Moment, lost: &Places) -> Loss {
         let (mut slots, mut modes) = (Vec::new(), Vec::new());
         let (mut files, mut pages) = (Vec::with_capacity(4), Vec::with_capacity(8));
+        let mut freed = Vec::new();
+        let mut count = 0;
         for place in lost.ones() {
+            count += 1;
             match &self.parts[place] {
                 At::Page { file, page } => {
                     files.extend((files.last() != Some(file)).then_some(*file));
                     let page = (*file, *page);
                     pages.extend((pages.last() != Some(&page)).then_some(page));
                 }
-                At::Len { file } => files.extend((files.last() != Some(file)).then_some(*file)),
+                At::Len { file, cut } => {
+                    files.extend((files.last() != Some(file)).then_some(*file));
+                    freed.extend(cut.map(|first| (*file, first)));
+                }
                 At::Mode(at) => modes.push(*at),
                 At::Slots(at) => slots.extend(at),
             }
         }
+        self.step(count);
         let sort = |list: &mut Vec<usize>| {
             list.sort_unstable();
             list.dedup();
@@ -158,8 +183,9 @@ impl Window<'_> {
             let file = &self.files[at];
             let first = pages.partition_point(|(file, _)| *file < at);
             let touched = pages[first..].iter().take_while(|(file, _)| *file == at);
+            let freed = freed.iter().filter(|(file, _)| *file == at).map(|(_, first)| *first).min();
             let value = match file.is_plain {
-                true => file.under(lost, touched.map(|(_, page)| *page)),
+                true => file.under(lost, touched.map(|(_, page)| *page), freed),
                 false => self.built(moment, file, lost),
             };
             sum = sum.wrapping_sub(file.worth(file.kept)).wrapping_add(file.worth(value));
@@ -200,6 +226,7 @@ impl Window<'_> {
 
     /// A file that is not plain, without what is lost of it.
     fn built(&self, moment: &Moment, file: &File, lost: &Places) -> Value {
+        self.step(self.len());
         let of_file = file.places.iter().filter(|place| lost.contains(**place));
         let ids = of_file.map(|place| self.id(*place)).collect();
         let change = Change::under(self.model, moment, &ids, &[]);
@@ -218,39 +245,60 @@ impl Window<'_> {
         torn: bool,
     ) -> Rc<Ways> {
         let id = self.id(place);
-        let At::Page { file: at, page } = self.parts[place] else {
+        if !self.is_page(place) {
             let lose = || Rc::new(Ways::only(Way::lose(id)));
             return self.ways.entry(Key::of(place)).or_insert_with(lose).clone();
-        };
-        let file = &self.files[at];
-        let profile = &self.model.profile;
-        let torn = torn && profile.torn_pages;
-        if !file.is_plain || (torn && !self.tears_alone(at)) {
-            let lost_ids = self.ids_of(lost);
-            let mut choices = Vec::new();
-            choices.extend(may_be_stale(self.model, &lost_ids, id).then_some(Choice::Stale(id)));
-            if torn {
-                choices.extend(torn_pages(self.model, moment, &lost_ids, id));
-            }
-            return Rc::new(self.built_ways(moment, place, lost, choices));
         }
-        let versions = &file.pages[&page].places;
-        let kept = file.pages[&page].kept(lost);
-        let exposed = |place: &usize| self.is_exposed(*place, lost);
-        let key = Key {
-            place,
-            len: in_page(file.len_under(lost), page),
-            is_exposed: exposed(&place),
-            stale_from: versions.iter().position(exposed).unwrap_or(usize::MAX),
-            torn,
+        let Some(key) = self.key(place, lost, torn) else {
+            let choices = self.choices(moment, place, lost, torn);
+            return Rc::new(self.built_ways(moment, place, lost, choices));
         };
-        debug_assert_eq!(versions[kept], place);
         if let Some(known) = self.ways.get(&key) {
             return known.clone();
         }
         let ways = Rc::new(Ways::of(self.plain_ways(key)));
-        self.ways.insert(key, ways.clone());
+        self.remembered += ways.all.len();
+        if self.remembered <= REMEMBERED {
+            self.ways.insert(key, ways.clone());
+        }
         ways
+    }
+
+    /// What the ways of a page depend on; `None` where they have to be built.
+    fn key(&self, place: usize, lost: &Places, torn: bool) -> Option<Key> {
+        let At::Page { file: at, page } = self.parts[place] else { unreachable!("a page") };
+        let (file, profile) = (&self.files[at], &self.model.profile);
+        let torn = torn && profile.torn_pages;
+        if !file.is_plain || (torn && !self.tears_alone(at)) {
+            return None;
+        }
+        let versions = &file.pages[&page].places;
+        let kept = file.pages[&page].kept(lost);
+        debug_assert_eq!(versions[kept], place);
+        let exposed = |place: &usize| self.is_exposed(*place, lost);
+        let stale_from = if torn && profile.stale_bytes {
+            versions[kept..].iter().take_while(|place| self.is_page(**place)).position(exposed)
+        } else {
+            None
+        };
+        Some(Key {
+            place,
+            len: in_page(file.len_under(lost), page),
+            is_exposed: exposed(&place),
+            stale_from: stale_from.unwrap_or(usize::MAX),
+            torn,
+        })
+    }
+
+    /// The stale and torn pages of a file that is not plain.
+    fn choices(&self, moment: &Moment, place: usize, lost: &Places, torn: bool) -> Vec<Choice> {
+        let (id, ids) = (self.id(place), self.ids_of(lost));
+        let mut choices = Vec::new();
+        choices.extend(may_be_stale(self.model, &ids, id).then_some(Choice::Stale(id)));
+        if torn {
+            choices.extend(torn_pages(self.model, moment, &ids, id));
+        }
+        choices
     }
 
     /// The newest version of a page torn over the version before it, over what is durable, and over stale
@@ -271,19 +319,21 @@ impl Window<'_> {
             let of = |older| {
                 let choices = mixes(model, moment, newer, older);
                 let lost = build::lost(model, moment, &Tape(vec![*choices.first()?]))?;
-                let lost = self.closed(lost.into_iter().filter_map(|id| self.place(id)));
+                let lost = self.closed(moment, lost.into_iter().filter_map(|id| self.place(id)));
                 let ways = self.built_ways(moment, newest, &lost, choices);
-                Some((lost, ways.filter(|choice| choice.spoils())))
+                Some((lost, ways.spoilt()))
             };
             return olders.into_iter().filter_map(of).collect();
         }
         let places = self.files[file].pages[&number].places.clone();
+        let older_ones = places.iter().rev().skip_while(|place| **place >= newest);
+        let since_cut = older_ones.take_while(|place| self.is_page(**place)).last();
+        let since_cut = since_cut.copied().unwrap_or(newest);
         let of = |older| {
-            let first = if matches!(older, Older::Version(_)) { newest } else { places[0] };
-            let lost = self.closed(places.iter().copied().filter(|place| *place >= first));
-            let ways = self.ways(moment, first, &lost, true).filter(|choice| {
-                matches!(choice, Choice::Torn { newer: n, older: o, .. } if n == newer && o == older)
-            });
+            let first = if matches!(older, Older::Version(_)) { newest } else { since_cut };
+            let from_there = places.iter().copied().filter(|place| *place >= first);
+            let lost = self.closed(moment, from_there);
+            let ways = self.ways(moment, first, &lost, true).torn_over(newer, older);
             (lost, ways)
         };
         olders.into_iter().map(of).collect()
@@ -295,13 +345,30 @@ impl Window<'_> {
         self.files[file].is_plain && self.model.profile.order != Kept::Everything
     }
 
-    /// The stale and torn pages that may stand in place of a lost change.
-    pub(crate) fn spoils(&mut self, moment: &Moment, place: usize, lost: &Places) -> Vec<Way> {
-        if self.is_first(moment, place, lost) {
-            let ways = self.ways(moment, place, lost, true);
-            return ways.all.iter().filter(|way| way.choice.spoils()).cloned().collect();
+    /// One of the stale and torn pages that may stand in place of a lost change.
+    pub(crate) fn spoilt(
+        &self,
+        moment: &Moment,
+        place: usize,
+        lost: &Places,
+        random: &mut Rng,
+    ) -> Option<Way> {
+        if !matches!(self.parts[place], At::Page { .. }) {
+            return None;
         }
-        self.stale(moment, place, lost).into_iter().collect()
+        if !self.is_first(moment, place, lost) {
+            return self.stale(moment, place, lost);
+        }
+        match self.key(place, lost, true) {
+            Some(key) => {
+                let (choice, version) = random.choice(self.plain_choices(key))?;
+                Some(self.plain_way(key, choice, version))
+            }
+            None => {
+                let choice = random.choice(self.choices(moment, place, lost, true))?;
+                self.built_ways(moment, place, lost, vec![choice]).all.pop()
+            }
+        }
     }
 
     /// Stale bytes in place of a lost change, where that may be.
@@ -335,47 +402,82 @@ impl Window<'_> {
 
     /// The page as a whole, stale, and torn between the version that is kept of it and each newer one.
     fn plain_ways(&self, key: Key) -> Vec<Way> {
-        let At::Page { file: at, page: number } = self.parts[key.place] else {
-            unreachable!("a page")
-        };
-        let file = &self.files[at];
-        let pages = &file.pages[&number];
-        let Pages { places, images, .. } = pages;
-        let from = places.partition_point(|place| *place < key.place);
-        let id = |version: usize| self.id(places[version]);
-        let page_factor = page_factor(number);
-        let base = up_to(images[from].as_ref(), key.len);
-        let way = |choice, sum: u128| {
-            let delta = sum.wrapping_sub(base).wrapping_mul(page_factor);
-            Way { choice, page: Some((at, number)), delta }
-        };
-        let stale = || pages.stale(file.ino, number);
-        let mut all = vec![Way::lose(id(from))];
-        if key.is_exposed {
-            all.push(way(Choice::Stale(id(from)), up_to(Some(stale()), key.len)));
-        }
-        let unmaps = |version: usize| {
-            let part = &self.model.micros.all[id(version) as usize].part;
-            matches!(part, Part::Page(patch) if patch.unmaps())
-        };
-        let versions = (from..places.len()).filter(|version| key.torn && !unmaps(*version));
-        for version in versions {
-            let older = from.checked_sub(1).map_or(Older::Durable, |kept| Older::Version(id(kept)));
-            let mut olders = vec![(older, images[from].as_ref())];
-            if from == 0 && key.stale_from <= version {
-                olders.push((Older::Stale, Some(stale())));
-            }
-            for (older, none) in olders {
-                let (none, whole) = (none.unwrap_or(Page::zeros()), images[version + 1].as_ref());
-                let whole = whole.unwrap_or(Page::zeros());
-                for &sectors in tears(differing(none.terms(), whole.terms())) {
-                    let choice = Choice::Torn { newer: id(version), older, sectors };
-                    let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
-                    all.push(way(choice, mixed(pick, key.len)));
-                }
+        let mut all = vec![Way::lose(self.id(key.place))];
+        for (choice, version) in self.plain_choices(key) {
+            all.push(self.plain_way(key, choice, version));
+            self.step(1);
+            if self.is_spent() {
+                break;
             }
         }
         all
+    }
+
+    /// The page stale, and torn between the version that is kept of it and each newer one, with that.
+    fn plain_choices(&self, key: Key) -> Vec<(Choice, usize)> {
+        let (file, number, from) = self.version(key.place);
+        let pages = &file.pages[&number];
+        let Pages { places, images, .. } = pages;
+        let id = |version: usize| self.id(places[version]);
+        let mut all = Vec::new();
+        all.extend(key.is_exposed.then(|| (Choice::Stale(id(from)), from)));
+        if !key.torn {
+            return all;
+        }
+        let unmaps = |version: &usize| {
+            let part = &self.model.micros.all[id(*version) as usize].part;
+            matches!(part, Part::Page(patch) if patch.unmaps())
+        };
+        let is_cut = |version: &usize| !self.is_page(places[*version]);
+        let kept = (0..from).rfind(|version| !is_cut(version));
+        let older = kept.map_or(Older::Durable, |kept| Older::Version(id(kept)));
+        // Nothing is left of a page that was freed: what is written to it then may meet stale bytes too.
+        let is_fresh = from.checked_sub(1).is_none_or(|before| is_cut(&before));
+        let versions = (from..places.len()).take_while(|version| !is_cut(version));
+        for version in versions.filter(|version| !unmaps(version)) {
+            let mut olders = vec![(older, images[from].as_ref())];
+            if is_fresh && key.stale_from <= version - from {
+                olders.push((Older::Stale, Some(pages.stale(file.ino, number))));
+            }
+            let whole = images[version + 1].as_ref().unwrap_or(Page::zeros());
+            for (older, none) in olders {
+                let none = none.unwrap_or(Page::zeros());
+                let sectors = tears(differing(none.terms(), whole.terms())).iter();
+                let torn = |sectors| Choice::Torn { newer: id(version), older, sectors };
+                all.extend(sectors.map(|sectors| (torn(*sectors), version)));
+            }
+        }
+        all
+    }
+
+    /// What a stale page, or one torn from this version, is worth.
+    fn plain_way(&self, key: Key, choice: Choice, version: usize) -> Way {
+        let (file, number, from) = self.version(key.place);
+        let pages = &file.pages[&number];
+        let base = up_to(pages.images[from].as_ref(), key.len);
+        let stale = || pages.stale(file.ino, number);
+        let sum = match choice {
+            Choice::Torn { older, sectors, .. } => {
+                let none = match older {
+                    Older::Stale => stale(),
+                    _ => pages.images[from].as_ref().unwrap_or(Page::zeros()),
+                };
+                let whole = pages.images[version + 1].as_ref().unwrap_or(Page::zeros());
+                let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
+                mixed(pick, key.len)
+            }
+            _ => up_to(Some(stale()), key.len),
+        };
+        let delta = sum.wrapping_sub(base).wrapping_mul(page_factor(number));
+        let At::Page { file, page } = self.parts[key.place] else { unreachable!("a page") };
+        Way { choice, page: Some((file, page)), delta }
+    }
+
+    /// The file and the page of a change, and which of the versions of the page it is.
+    fn version(&self, place: usize) -> (&File, u64, usize) {
+        let At::Page { file, page } = self.parts[place] else { unreachable!("a page") };
+        let file = &self.files[file];
+        (file, page, file.pages[&page].places.partition_point(|other| *other < place))
     }
 
     /// As losses of a file that is not plain, and these torn or stale pages in place of one of them.
@@ -395,10 +497,14 @@ impl Window<'_> {
         };
         let base = sum(&[]);
         let mut all = vec![Way::lose(self.id(place))];
-        all.extend(choices.into_iter().map(|choice| {
+        for choice in choices {
+            self.step(self.len());
+            if self.is_spent() {
+                break;
+            }
             let delta = sum(&[choice]).wrapping_sub(base);
-            Way { choice, page: Some((at, page)), delta }
-        }));
+            all.push(Way { choice, page: Some((at, page)), delta });
+        }
         Ways::of(all)
     }
 }
@@ -417,20 +523,27 @@ impl File {
         kept.checked_sub(1).map_or(self.durable.len, |newest| self.lens[newest].1)
     }
 
-    /// Without what is lost, which touched these pages; of a plain file.
-    fn under(&self, lost: &Places, touched: impl Iterator<Item = u64>) -> Value {
+    /// Without what is lost, which touched these pages, and freed those from `freed` on; of a plain file.
+    fn under(
+        &self,
+        lost: &Places,
+        touched: impl Iterator<Item = u64>,
+        freed: Option<u64>,
+    ) -> Value {
         let len = self.len_under(lost);
         let mut sum = self.kept.sum;
-        let first_cut = if len < self.kept.len { len / PAGE } else { u64::MAX };
+        // From here on the pages are other ones, or lie in the file in other parts.
+        let end = (len != self.kept.len).then(|| len.min(self.kept.len) / PAGE);
+        let rest = freed.into_iter().chain(end).min().unwrap_or(u64::MAX);
         let mut change = |number: u64, pages: &Pages| {
             let now = up_to(pages.images[pages.kept(lost)].as_ref(), in_page(len, number));
             let newest = pages.images.last().expect("the durable one");
             let before = up_to(newest.as_ref(), in_page(self.kept.len, number));
             sum = sum.wrapping_add(now.wrapping_sub(before).wrapping_mul(page_factor(number)));
         };
-        let touched = touched.take_while(|number| *number < first_cut);
+        let touched = touched.take_while(|number| *number < rest);
         touched.for_each(|number| change(number, &self.pages[&number]));
-        self.pages.range(first_cut..).for_each(|(number, pages)| change(*number, pages));
+        self.pages.range(rest..).for_each(|(number, pages)| change(*number, pages));
         Value { len, sum }
     }
 }

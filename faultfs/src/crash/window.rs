@@ -2,8 +2,10 @@
 //! versions of each page, size, entry and mode. It is carried along from one crash point to the next, so that
 //! a point costs what has come since.
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::rc::Rc;
 
 use fixedbitset::FixedBitSet;
@@ -24,10 +26,8 @@ pub(crate) struct Window<'a> {
     /// The micro-ops, in order.
     ids: Vec<u32>,
     settled: usize,
-    /// What each takes with it.
-    closures: Vec<Places>,
-    /// Those that stand on nothing of what they take with them.
-    firsts: Vec<usize>,
+    /// What each takes with it, as far as it is known: see [`TABLE`].
+    closures: Vec<OnceCell<Places>>,
     pub(super) parts: Vec<At>,
     pub(super) files: Vec<File>,
     file_at: BTreeMap<Ino, usize>,
@@ -37,15 +37,32 @@ pub(crate) struct Window<'a> {
     mode_at: BTreeMap<Ino, usize>,
     /// What the changes are worth together.
     pub(super) kept: u128,
-    /// What may become of a place, as far as it was asked for at this crash point.
+    /// What may become of a place, as far as it was asked for at this crash point and there is room.
     pub(super) ways: HashMap<Key, Rc<Ways>, Mixed>,
+    /// How many ways these are.
+    pub(super) remembered: usize,
+    /// Steps taken so far, the same on every machine: each micro-op of a loss, each torn or stale page.
+    steps: Cell<u64>,
+    /// After how many of them the search ends; what is found then is not whole.
+    pub(super) last_step: u64,
 }
+
+/// Of longer windows what a micro-op takes with it is found when it is asked for: a table of it would grow
+/// with the square of the window.
+const TABLE: usize = 2048;
 
 /// What a micro-op changes.
 #[derive(Clone, Debug)]
 pub(super) enum At {
-    Page { file: usize, page: u64 },
-    Len { file: usize },
+    Page {
+        file: usize,
+        page: u64,
+    },
+    /// A size; where it is smaller than before, the first page that it frees.
+    Len {
+        file: usize,
+        cut: Option<u64>,
+    },
     Mode(usize),
     Slots(Vec<usize>),
 }
@@ -55,15 +72,15 @@ pub(super) struct File {
     pub(super) ino: Ino,
     /// By what its sum and its size are multiplied in the sum of a disk.
     pub(super) factors: [u128; 2],
-    /// False where it is cut or written past the page cache, or has a size that others pass by: what is lost
-    /// need not be the newest versions of a page then, or the newest sizes.
+    /// False where it is written past the page cache, or has a size that others pass by: what is lost need
+    /// not be the newest versions of a page then, or the newest sizes.
     pub(super) is_plain: bool,
     pub(super) places: Vec<usize>,
     pub(super) durable: Value,
     pub(super) kept: Value,
     /// The sizes that are unsynced.
     pub(super) lens: Vec<(usize, u64)>,
-    /// Pages with unsynced versions, and those that lie past the durable size.
+    /// Pages with unsynced versions, cuts of the file among them, and those that lie past the durable size.
     pub(super) pages: BTreeMap<u64, Pages>,
 }
 
@@ -104,7 +121,6 @@ impl<'a> Window<'a> {
             ids: Vec::new(),
             settled: 0,
             closures: Vec::new(),
-            firsts: Vec::new(),
             parts: Vec::new(),
             files: Vec::new(),
             file_at: BTreeMap::new(),
@@ -114,6 +130,9 @@ impl<'a> Window<'a> {
             mode_at: BTreeMap::new(),
             kept: 0,
             ways: HashMap::default(),
+            remembered: 0,
+            steps: Cell::new(0),
+            last_step: u64::MAX,
         }
     }
 
@@ -122,27 +141,36 @@ impl<'a> Window<'a> {
     pub(crate) fn follow(&mut self, moment: &Moment) -> bool {
         let is_other = moment.settled != self.settled || self.ids.len() > moment.window.len();
         if is_other {
-            *self = Window { settled: moment.settled, ..Window::new(self.model) };
+            let (steps, last_step) = (self.steps.clone(), self.last_step);
+            let settled = moment.settled;
+            *self = Window { settled, steps, last_step, ..Window::new(self.model) };
         }
         let old = self.ids.len();
         if old == moment.window.len() {
             return is_other;
         }
-        assert!(moment.window.starts_with(&self.ids), "what is unsynced goes when it has settled");
+        debug_assert!(
+            moment.window.starts_with(&self.ids),
+            "what is unsynced goes when it settles"
+        );
         self.ways.clear();
+        self.remembered = 0;
         for &id in &moment.window[old..] {
             self.push(moment, id);
         }
         for place in old..self.ids.len() {
             match self.parts[place] {
                 At::Page { file, page } => {
-                    self.files[file].keep(self.model, moment, &self.ids, Some(page))
+                    self.files[file].keep(self.model, moment, &self.ids, page..page + 1)
                 }
-                At::Len { file } => self.files[file].keep(self.model, moment, &self.ids, None),
+                At::Len { file, cut } => {
+                    let freed = cut.unwrap_or(u64::MAX)..u64::MAX;
+                    self.files[file].keep(self.model, moment, &self.ids, freed);
+                }
                 _ => {}
             }
         }
-        self.close(moment, old);
+        self.close(moment);
         self.kept = self.sum_of_kept();
         is_other
     }
@@ -163,20 +191,66 @@ impl<'a> Window<'a> {
         Places::with_capacity(self.ids.len())
     }
 
-    /// What a micro-op takes with it, itself included.
-    pub(crate) fn closure(&self, place: usize) -> &Places {
-        &self.closures[place]
+    /// Steps taken so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
-    /// Those that can be lost without any other on which they stand.
-    pub(crate) fn firsts(&self) -> &[usize] {
-        &self.firsts
+    /// True where the search ends.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.steps.get() > self.last_step
+    }
+
+    pub(super) fn step(&self, count: usize) {
+        self.steps.set(self.steps.get() + count as u64);
+    }
+
+    /// What a micro-op takes with it, itself included.
+    pub(crate) fn closure(&self, moment: &Moment, place: usize) -> Cow<'_, Places> {
+        let find = || self.closed(moment, [place]);
+        match self.closures.get(place) {
+            Some(known) => Cow::Borrowed(known.get_or_init(find)),
+            None => Cow::Owned(find()),
+        }
+    }
+
+    /// True where some go with what follows them, or through what became durable before them.
+    fn goes_back(&self) -> bool {
+        self.model.profile.order == Kept::Everything || self.model.profile.intent_log
+    }
+
+    /// True where a micro-op stands on nothing of what it takes with it.
+    pub(crate) fn leads(&self, moment: &Moment, place: usize, closure: &Places) -> bool {
+        !self.goes_back() || self.is_first(moment, place, closure)
     }
 
     /// Some micro-ops, with all that stands on them.
-    pub(crate) fn closed(&self, places: impl IntoIterator<Item = usize>) -> Places {
+    pub(crate) fn closed(
+        &self,
+        moment: &Moment,
+        places: impl IntoIterator<Item = usize>,
+    ) -> Places {
         let mut lost = self.none();
-        places.into_iter().for_each(|place| lost.union_with(&self.closures[place]));
+        if self.model.profile.intent_log {
+            let ids = places.into_iter().map(|place| self.ids[place]);
+            let ids = moment.closed_upward(self.model, ids);
+            lost.extend(ids.into_iter().filter_map(|id| self.place(id)));
+            return lost;
+        }
+        let mut todo = Vec::new();
+        for place in places {
+            match self.closures.get(place).and_then(OnceCell::get) {
+                Some(known) => lost.union_with(known),
+                None => todo.push(place),
+            }
+        }
+        while let Some(place) = todo.pop() {
+            self.step(1);
+            if !lost.put(place) {
+                let later = moment.waiting(self.model, self.ids[place]);
+                todo.extend(later.iter().filter_map(|id| self.place(*id)));
+            }
+        }
         lost
     }
 
@@ -186,15 +260,22 @@ impl<'a> Window<'a> {
         !needs.iter().any(|need| self.place(*need).is_some_and(|place| lost.contains(place)))
     }
 
-    /// The newest unsynced change of a page.
+    /// The newest unsynced bytes of a page.
     pub(crate) fn newest(&self, page: (Ino, u64)) -> Option<usize> {
-        self.files[*self.file_at.get(&page.0)?].pages.get(&page.1)?.places.last().copied()
+        let versions = &self.files[*self.file_at.get(&page.0)?].pages.get(&page.1)?.places;
+        versions.iter().copied().rfind(|place| self.is_page(*place))
     }
 
-    /// The pages of a file of which something is unsynced.
+    /// The pages of a file of which bytes are unsynced.
     pub(crate) fn unsynced_pages(&self, ino: Ino) -> impl Iterator<Item = u64> {
         let pages = self.file_at.get(&ino).into_iter().flat_map(|file| &self.files[*file].pages);
-        pages.filter(|(_, page)| !page.places.is_empty()).map(|(number, _)| *number)
+        let unsynced = pages.filter(|(_, page)| page.places.iter().any(|at| self.is_page(*at)));
+        unsynced.map(|(number, _)| *number)
+    }
+
+    /// True for bytes of a page, false for the other version of it: the cut that frees it.
+    pub(super) fn is_page(&self, place: usize) -> bool {
+        matches!(self.parts[place], At::Page { .. })
     }
 
     /// The files of which data or size is unsynced.
@@ -217,8 +298,10 @@ impl<'a> Window<'a> {
             }
             Part::Len { ino, len, cut } => {
                 let file = self.file(moment, *ino);
-                self.files[file].push_len(place, *len, *cut || moment.may_be_passed(model, id));
-                At::Len { file }
+                let cut = cut.then(|| len.div_ceil(PAGE));
+                self.files[file].push_len(place, *len, moment.may_be_passed(model, id));
+                cut.into_iter().for_each(|first| self.files[file].push_cut(moment, place, first));
+                At::Len { file, cut }
             }
             Part::Mode { ino, mode } => {
                 let at = *self.mode_at.entry(*ino).or_insert_with(|| {
@@ -254,36 +337,25 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Finds what each micro-op takes with it, of which those before `old` are known.
-    fn close(&mut self, moment: &Moment, old: usize) {
-        let profile = &self.model.profile;
-        if profile.order == Kept::Everything || profile.intent_log {
-            // Some go with what follows them, and through what became durable before them.
-            let model = self.model;
-            self.closures = self
-                .ids
-                .iter()
-                .map(|&id| {
-                    let lost = moment.closed_upward(model, [id]);
-                    lost.iter().filter_map(|id| self.place(*id)).collect()
-                })
-                .collect();
-            let first = |place: &usize| self.is_first(moment, *place, &self.closures[*place]);
-            self.firsts = (0..self.ids.len()).filter(first).collect();
+    /// Makes a table of what each micro-op takes with it: where none goes with what follows it, all of it.
+    fn close(&mut self, moment: &Moment) {
+        let len = if self.ids.len() > TABLE { 0 } else { self.ids.len() };
+        if self.goes_back() || len == 0 {
+            self.closures.clear();
+            self.closures.resize_with(len, OnceCell::new);
             return;
         }
-        for place in old..self.ids.len() {
+        for place in self.closures.len()..len {
             let needs = moment.needs(self.model, self.ids[place]);
             let needs: Vec<usize> = needs.iter().filter_map(|need| self.place(*need)).collect();
-            for closure in &mut self.closures {
+            for closure in self.closures.iter_mut().filter_map(OnceCell::get_mut) {
                 if needs.iter().any(|need| closure.contains(*need)) {
                     closure.grow_and_insert(place);
                 }
             }
             let mut own = Places::new();
             own.grow_and_insert(place);
-            self.closures.push(own);
-            self.firsts.push(place);
+            self.closures.push(own.into());
         }
     }
 }
@@ -318,30 +390,44 @@ impl File {
         pages.places.push(place);
     }
 
-    fn push_len(&mut self, place: usize, len: u64, is_special: bool) {
+    fn push_len(&mut self, place: usize, len: u64, is_passed: bool) {
         self.places.push(place);
-        self.is_plain &= !is_special;
+        self.is_plain &= !is_passed;
         self.lens.push((place, len));
     }
 
-    /// Takes in what the changes that came last have made of the file, and of a page.
-    fn keep(&mut self, model: &Model, moment: &Moment, ids: &[u32], page: Option<u64>) {
+    /// A cut is a version of each page that it frees, also of those that nothing else has changed.
+    fn push_cut(&mut self, moment: &Moment, place: usize, first: u64) {
+        let durable = moment.durable.content(self.ino).expect("the file is on every disk");
+        for (number, page) in durable.pages_from(first) {
+            self.pages.entry(number).or_insert_with(|| Pages::new(Some(page)));
+        }
+        self.pages.range_mut(first..).for_each(|(_, pages)| pages.places.push(place));
+    }
+
+    /// Takes in what the changes that came last have made of the file, and of these pages.
+    fn keep(&mut self, model: &Model, moment: &Moment, ids: &[u32], numbers: Range<u64>) {
         let kept = moment.kept.content(self.ino).expect("the file is on every disk");
         self.kept = Value { len: kept.len(), sum: kept.sum() };
-        let Some(number) = page.filter(|_| self.is_plain) else { return };
-        let pages = self.pages.get_mut(&number).expect("it was put there");
-        while pages.images.len() < pages.places.len() {
-            let place = pages.places[pages.images.len() - 1];
-            let Part::Page(patch) = &model.micros.all[ids[place] as usize].part else {
-                unreachable!("what changes a page of a plain file are writes")
-            };
-            let older = pages.images.last().expect("the durable one").as_ref();
-            let mut bytes = *older.unwrap_or(Page::zeros()).bytes();
-            patch.apply(&mut bytes);
-            pages.images.push(Some(Page::new(bytes)));
+        if !self.is_plain {
+            return;
         }
-        if pages.images.len() == pages.places.len() {
-            pages.images.push(kept.get(number).cloned());
+        for (number, pages) in self.pages.range_mut(numbers) {
+            while pages.images.len() < pages.places.len() {
+                let place = pages.places[pages.images.len() - 1];
+                let older = pages.images.last().expect("the durable one");
+                pages.images.push(match &model.micros.all[ids[place] as usize].part {
+                    Part::Page(patch) => {
+                        let mut bytes = *older.as_ref().unwrap_or(Page::zeros()).bytes();
+                        patch.apply(&mut bytes);
+                        Some(Page::new(bytes))
+                    }
+                    _ => None,
+                });
+            }
+            if pages.images.len() == pages.places.len() {
+                pages.images.push(kept.get(*number).cloned());
+            }
         }
     }
 }

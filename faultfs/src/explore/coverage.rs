@@ -14,6 +14,11 @@ pub(super) fn coverage(listing: &Listing, outcomes: &[Option<Outcome>]) -> Vec<C
         listed: covered.states.len() as u64,
         points: covered.points,
         of_points: covered.of_points,
+        not_covered: match covered.level {
+            Level::Sampled => 0,
+            _ => covered.of_points - covered.points,
+        },
+        search_ended: covered.is_spent,
     };
     listing.levels.iter().map(of).collect()
 }
@@ -44,15 +49,27 @@ pub(super) fn words(listing: &Listing, coverage: &[Coverage], bound: &Bound) -> 
         _ if covered.is_complete() => {
             Some(format!("{level}: {}", of(covered.checked, covered.listed)))
         }
-        _ => Some(format!(
-            "{level}: not complete, {} at {} of {} crash points",
-            of(covered.checked, covered.listed),
-            number(covered.points),
-            number(covered.of_points)
-        )),
+        _ => Some(format!("{level}: {}", incomplete(covered, bound))),
     }));
     parts.push("schedules: 1".into());
     parts.join("; ")
+}
+
+fn incomplete(covered: &Coverage, bound: &Bound) -> String {
+    let at = format!(
+        "not complete, {} at {} of {} crash points",
+        of(covered.checked, covered.listed),
+        number(covered.points),
+        number(covered.of_points)
+    );
+    match covered.search_ended {
+        false => at,
+        true => format!(
+            "{at}, {} not covered: the search ended after {} steps (`effort`)",
+            number(covered.not_covered),
+            number(bound.steps())
+        ),
+    }
 }
 
 fn sampled(covered: &Coverage, bound: &Bound) -> Option<String> {

@@ -252,6 +252,9 @@ impl<'a> Moments<'a> {
     /// What a failed sync has left clean is written only where something else needs it, such as a newer
     /// version of its page.
     fn force(&mut self, covered: BTreeSet<u32>) -> bool {
+        if covered.is_empty() {
+            return false;
+        }
         let order = &self.model.order;
         let needs = order.logged_with.as_ref().unwrap_or(&order.needs);
         let mut forced = BTreeSet::new();
@@ -268,7 +271,10 @@ impl<'a> Moments<'a> {
             part.apply(&mut self.now.durable);
         }
         let (window, now) = (std::mem::take(&mut self.now.window), &self.now);
-        let passed = |id: u32| forced.range(id..).any(|&by| now.passes(self.model, by, id));
+        let passed = |id: u32| {
+            now.may_be_passed(self.model, id)
+                && forced.range(id..).any(|&by| now.passes(self.model, by, id))
+        };
         let open = |id: &u32| !forced.contains(id) && !passed(*id);
         self.now.window = window.into_iter().filter(open).collect();
         self.now.settled += forced.len();
@@ -304,7 +310,7 @@ impl Moment {
     }
 
     /// What needs `id`, directly or by way of a size that it passes by.
-    fn waiting<'a>(&self, model: &'a Model, id: u32) -> Cow<'a, [u32]> {
+    pub(crate) fn waiting<'a>(&self, model: &'a Model, id: u32) -> Cow<'a, [u32]> {
         let needed_by = &model.order.needed_by;
         if self.cleaned.is_empty() {
             return Cow::Borrowed(&needed_by[id as usize]);

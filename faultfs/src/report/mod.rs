@@ -112,6 +112,11 @@ pub struct Coverage {
     pub points: u64,
     /// Crash points at which disks differ from those of the one before.
     pub of_points: u64,
+    /// Crash points that are not covered, because there was no room for them in the budget or because the search
+    /// ended; 0 for samples.
+    pub not_covered: u64,
+    /// True where the search ended before the budget did: see [`Bound::effort`](crate::explore::Bound::effort).
+    pub search_ended: bool,
 }
 
 impl Coverage {
