@@ -39,7 +39,8 @@ impl Files for FaultFs {
     }
 }
 
-/// Where the test below leaves its traces; which bug it has: `none`, or that of a forgotten sync.
+/// Where the test below leaves its traces; which bug it has: `none`, or that of a forgotten sync, which is
+/// `sought` with so little effort that the search ends early.
 const TRACES: &str = "FAULTFS_TEST_TRACES";
 const BUG: &str = "FAULTFS_TEST_BUG";
 
@@ -62,7 +63,9 @@ fn split() {
         Ok("none") => Bug::None,
         _ => Bug::RenameBeforeSync,
     };
+    let effort = if std::env::var(BUG).as_deref() == Ok("sought") { 1 } else { 20_000 };
     explore(|fs| workload(fs, bug))
+        .effort(effort)
         .profiles(Profile::MAIN)
         .traces(traces)
         .workers(2)
@@ -104,6 +107,23 @@ fn shares_of_a_test_merged_fail_as_the_whole_does() {
     assert!(red > 0, "the bug is in some share, and that share says so");
     let merged = run(dir.path(), "planted", &[(MERGE, shards)]);
     assert_eq!(report(&merged), report(&whole));
+}
+
+#[test]
+fn shares_of_a_search_that_ended_early_merged_are_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = report(&run(dir.path(), "sought", &[]));
+    assert!(whole.contains("not covered: the search ended after 1,300 steps"), "{whole}");
+    let shards = dir.path().join("shards");
+    let shards = shards.to_str().unwrap();
+    for share in ["2/2", "1/2"] {
+        run(dir.path(), "sought", &[(PARTITION, share), (SHARDS, shards)]);
+    }
+    assert_eq!(report(&run(dir.path(), "sought", &[(MERGE, shards)])), whole);
+    // The states are the same, so are their tokens.
+    let token = whole.split("FAULTFS_REPLAY=").nth(1).and_then(|line| line.split(' ').next());
+    let replayed = run(dir.path(), "sought", &[("FAULTFS_REPLAY", token.expect("a failure"))]);
+    assert!(!replayed.status.success(), "{replayed:?}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod build;
 mod complete;
 mod id;
 mod image;
+#[cfg(test)]
+mod limits;
 #[cfg(any(test, feature = "litmus"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "what is expected is compared by the tests"))]
 pub mod litmus;

@@ -59,7 +59,8 @@ pub(crate) struct Covered {
     pub(crate) of_points: u64,
     /// Its states, as places in the list: those that were not found before.
     pub(crate) states: Range<usize>,
-    /// True where the search ended before the budget did: see [`Bound::effort`].
+    /// Steps that the search for them took, and whether it ended before the budget did: see [`Bound::effort`].
+    pub(crate) steps: u64,
     pub(crate) is_spent: bool,
 }
 
@@ -88,7 +89,8 @@ impl Listing {
             .map(|level| lister.level(level, room, bound.steps()))
             .collect();
         for (level, searched) in searched.iter_mut().enumerate() {
-            lister.search(level, searched, room, bound.steps());
+            let steps = bound.steps().saturating_sub(searched.steps);
+            lister.search(level, searched, room, steps);
         }
         let samples = bound.samples.min(bound.budget);
         lister.samples(usize::try_from(samples).unwrap_or(usize::MAX), bound.seed);
@@ -102,6 +104,7 @@ struct Searched {
     points: u64,
     /// Those that are left, by their turns.
     left: VecDeque<Vec<Point>>,
+    steps: u64,
     /// The steps are used up.
     is_spent: bool,
 }
@@ -191,14 +194,16 @@ impl Lister<'_> {
     fn level(&mut self, level: usize, room: usize, steps: u64) -> Searched {
         let (first, states) = (self.found.len(), self.states);
         let all = self.points.clone();
-        let Pass { done, end, .. } = self.pass(level, &all, room, steps / 2);
+        let Pass { done, steps: taken, end } = self.pass(level, &all, room, steps / 2);
+        let mut searched =
+            Searched { points: done as u64, left: VecDeque::new(), steps: taken, is_spent: false };
         if end == End::Whole {
-            return Searched { points: done as u64, left: VecDeque::new(), is_spent: false };
+            return searched;
         }
         self.forget(first, states);
         let of_turn = |turn| all.iter().filter(|p| p.turn == turn).copied().collect();
-        let left = (0..TURNS).map(of_turn).collect();
-        let mut searched = Searched { points: 0, left, is_spent: false };
+        searched.points = 0;
+        searched.left = (0..TURNS).map(of_turn).collect();
         let half = first + room.saturating_sub(first).div_ceil(2);
         let room = if level + 1 == self.levels.len() { room } else { half };
         self.search(level, &mut searched, room, steps / 2);
@@ -214,6 +219,7 @@ impl Lister<'_> {
             let pass = self.pass(level, points, room, steps);
             points.drain(..pass.done);
             searched.points += pass.done as u64;
+            searched.steps += pass.steps;
             searched.is_spent = pass.end == End::Spent;
             steps -= pass.steps.min(steps);
             match pass.end {
@@ -326,6 +332,7 @@ impl Lister<'_> {
             points: searched.points,
             of_points,
             states: states(index),
+            steps: searched.steps,
             is_spent: searched.is_spent,
         });
         let drawn = Covered {
@@ -333,6 +340,7 @@ impl Lister<'_> {
             points: 0,
             of_points,
             states: states(self.levels.len()),
+            steps: 0,
             is_spent: false,
         };
         Listing {

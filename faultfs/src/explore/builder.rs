@@ -127,6 +127,19 @@ impl<D: Door> Explore<D> {
         self
     }
 
+    /// How long each level of the bound is searched for states that differ, in steps for each state of the
+    /// budget: see [`Bound::effort`]. Default: 20,000. What the search does not come to is stated in the report.
+    ///
+    /// # Panics
+    ///
+    /// For 0, which finds nothing.
+    #[track_caller]
+    pub fn effort(mut self, steps: u64) -> Self {
+        assert!(steps > 0, "an effort of 0 steps finds nothing: name at least 1");
+        self.bound.effort = steps;
+        self
+    }
+
     /// How long checking may take under each profile. Default: as long as it takes. A run that this ends
     /// cannot be compared with another, for what was left out depends on the machine: its report says so.
     pub fn time_budget(mut self, limit: Duration) -> Self {

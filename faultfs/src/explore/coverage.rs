@@ -18,6 +18,7 @@ pub(super) fn coverage(listing: &Listing, outcomes: &[Option<Outcome>]) -> Vec<C
             Level::Sampled => 0,
             _ => covered.of_points - covered.points,
         },
+        steps: covered.steps,
         search_ended: covered.is_spent,
     };
     listing.levels.iter().map(of).collect()

@@ -115,7 +115,9 @@ pub struct Coverage {
     /// Crash points that are not covered, because there was no room for them in the budget or because the search
     /// ended; 0 for samples.
     pub not_covered: u64,
-    /// True where the search ended before the budget did: see [`Bound::effort`](crate::explore::Bound::effort).
+    /// Steps that the search for them took: see [`Bound::effort`](crate::explore::Bound::effort).
+    pub steps: u64,
+    /// True where the search ended before the budget did.
     pub search_ended: bool,
 }
 
