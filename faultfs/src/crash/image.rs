@@ -61,7 +61,7 @@ impl CrashImage {
             Loss::Seeded(seed) => {
                 let mut window = Window::new(&model);
                 window.follow(moment);
-                sample::draw(&mut window, moment, &mut Rng::with_seed(seed)).tape()
+                sample::draw(&window, moment, &mut Rng::with_seed(seed)).tape()
             }
         };
         let disk = build(&model, moment, &tape).expect("a tape of this moment is legal");
