@@ -222,6 +222,9 @@ pub struct Trace {
     /// What the door saw and cannot model, and bounds that were hit. Not empty: the run is
     /// `not-measured`.
     pub unmodelled: Vec<String>,
+    /// What a program had written to its standard output in each acknowledgement, whose ids count them from 1.
+    /// Empty where acknowledgements are calls of a workload.
+    pub output: Vec<Vec<u8>>,
 }
 
 impl Trace {
@@ -264,6 +267,19 @@ impl Trace {
         });
         let own = begun.filter_map(|begun| acks.clone().find(|(_, id)| *id == begun)).next();
         own.or_else(|| acks.next())
+    }
+
+    /// What was said in an acknowledgement, for reports: its last line, shortened.
+    pub fn said(&self, id: u64) -> Option<String> {
+        const CHARS_MAX: usize = 60;
+        let said = self.output.get(usize::try_from(id).ok()?.checked_sub(1)?)?;
+        let said = String::from_utf8_lossy(said);
+        let last = said.trim_end().lines().next_back().unwrap_or_default();
+        let mut short: String = last.chars().take(CHARS_MAX).collect();
+        if short.len() < last.len() {
+            short.push('…');
+        }
+        Some(short)
     }
 
     /// The disk at the end of the run with nothing lost. Must equal what the real folder holds.

@@ -10,6 +10,7 @@ use faultfs::crash::Token;
 use faultfs::explore::Partition;
 use faultfs::plan::Plan;
 use faultfs::sweep::{self, Group};
+use faultfs_interpose::Commands;
 
 use crate::points::Points;
 
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Record a database, recover from every disk that a power cut could leave, and compare.
-    Torture(Torture),
+    Torture(Box<Torture>),
     /// Join the shares of a torture that was split by `--partition`: the report is that of the whole.
     Merge(Merge),
     /// Recover from one recorded disk again.
@@ -42,8 +43,21 @@ pub(crate) enum Command {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Torture {
-    /// What to run: `sqlite`.
+    /// What to run: `sqlite`, or `command` for any program.
     pub(crate) target: String,
+    /// A command that makes what is there at the start, in an empty folder. Each command is for `sh -c`, and runs in
+    /// the folder that it is about, also in FAULTFS_ROOT; one that begins with ./ or ../ is found from here, which
+    /// is FAULTFS_HERE.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) setup: Option<String>,
+    /// The command that is recorded, with all that it starts. What it prints are its acknowledgements.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) workload: Option<String>,
+    /// The command that looks at the folder after a power cut; the file FAULTFS_OUTPUT has what had been printed by
+    /// then. Exit code 0: held. Otherwise what it says on standard error is the reason, and its verdict where it
+    /// begins with `lost:`, `corrupt:` or `unopenable:`.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) check: Option<String>,
     /// Only this configuration of the target (may be given several times).
     #[arg(long = "config", value_name = "NAME")]
     pub(crate) configs: Vec<String>,
@@ -99,6 +113,22 @@ pub(crate) struct Torture {
     pub(crate) shards: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+impl Torture {
+    /// The commands, where there are any.
+    pub(crate) fn commands(&self) -> Result<Option<Commands>, String> {
+        match (&self.setup, &self.workload, &self.check) {
+            (None, None, None) => Ok(None),
+            (setup, Some(workload), Some(check)) => Ok(Some(Commands {
+                setup: setup.clone(),
+                workload: workload.clone(),
+                check: check.clone(),
+            })),
+            (_, None, _) => Err("there is no --workload".into()),
+            (_, _, None) => Err("there is no --check".into()),
+        }
+    }
 }
 
 #[derive(clap::Args, Debug)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use faultfs::explore::{self, Door};
+use faultfs::explore;
 use faultfs::folder::Folder;
 use faultfs::session::Session;
 use faultfs::trace::{Mark, Trace};
@@ -34,9 +34,7 @@ pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
     let target = Target::of_subject(&trace.subject).map_err(Trouble::usage)?;
     let (disk, marks) = explore::state(&trace, token).map_err(Trouble::usage)?;
     let session = Session::new().map_err(|e| Error::new(format!("no session folder: {e}")))?;
-    let mut check = |disk: &_, marks: &_| {
-        target.door().check(session.path(), disk, &mut |root| target.check(root, marks))
-    };
+    let mut check = |disk: &_, marks: &_| target.check(&trace, session.path(), disk, marks);
     match explore::check_state(&mut check, &disk, &marks) {
         Ok(()) => {
             exit::print(&format!("{}: {}\n", token, Verdict::Held))?;
@@ -89,7 +87,10 @@ pub(crate) fn show(trace: &str) -> Result<u8, Trouble> {
     }
     lines.extend(trace.marks.iter().map(|(stamp, mark)| match mark {
         Mark::Begin(id) => (*stamp, format!("begin {id}")),
-        Mark::Ack(id) => (*stamp, format!("acknowledged {id}")),
+        Mark::Ack(id) => match trace.said(*id) {
+            Some(said) => (*stamp, format!("acknowledged {id}: stdout `{said}`")),
+            None => (*stamp, format!("acknowledged {id}")),
+        },
         Mark::Failed(id) => (*stamp, format!("failed {id}")),
     }));
     lines.extend(trace.injected.iter().map(|injected| {

@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use faultfs::Profile;
+use faultfs::explore::Door;
 use faultfs::model::Kept;
 use faultfs::sweep::Group;
 use faultfs::trace::{Mark, Marks};
 use faultfs::verdict::{Broken, Verdict};
+use faultfs_interpose::Interposed;
 use rusqlite::{Connection, Error, ErrorCode, params};
 
 /// A journal mode and a level of `PRAGMA synchronous`.
@@ -85,6 +87,39 @@ const ROWS: u64 = 3;
 const FILE: &str = "app.db";
 
 impl Config {
+    /// Those that are asked for, or all.
+    pub(crate) fn find(configs: &[String]) -> Result<Vec<Config>, String> {
+        let known = CONFIGS.map(|config| config.name);
+        if let Some(unknown) = configs.iter().find(|config| !known.contains(&config.as_str())) {
+            let known = known.join(", ");
+            return Err(format!("unknown configuration `{unknown}` of sqlite; there are {known}"));
+        }
+        let asked = |name: &str| configs.is_empty() || configs.iter().any(|config| config == name);
+        Ok(CONFIGS.into_iter().filter(|config| asked(config.name)).collect())
+    }
+
+    /// The configuration that a trace is of.
+    pub(crate) fn of_subject(subject: &str) -> Result<Config, faultfs::Error> {
+        let of_subject = |config: &Config| config.subject() == subject;
+        CONFIGS.into_iter().find(of_subject).ok_or_else(|| {
+            faultfs::Error::new(format!(
+                "the trace is of `{subject}`, which this command cannot run; if it is a test, run that test with \
+                 FAULTFS_REPLAY set to the token"
+            ))
+        })
+    }
+
+    /// The name by which traces know it.
+    pub(crate) fn subject(&self) -> String {
+        format!("sqlite/{}", self.name)
+    }
+
+    /// The workload behind the door through which it is recorded.
+    pub(crate) fn door(&self) -> impl Door<Root = Path> + use<> {
+        let config = *self;
+        Interposed::new(move |root: &Path| config.run(root))
+    }
+
     /// The verdicts that are no surprise.
     pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
         match profile {

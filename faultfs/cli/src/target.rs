@@ -1,96 +1,127 @@
 //! What can be tortured.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use faultfs::explore::Door;
-use faultfs::sweep::Group;
-use faultfs::trace::Marks;
-use faultfs::verdict::Broken;
+use faultfs::disk::Disk;
+use faultfs::explore::{self, Door, Plan, Settings};
+use faultfs::report::Report;
+use faultfs::trace::{Marks, Trace};
+use faultfs::verdict::{Broken, Verdict};
 use faultfs::{Error, Profile};
-use faultfs_interpose::Interposed;
+use faultfs_interpose::{Commands, Restored, Traced};
 
-use crate::sqlite;
-use faultfs::verdict::Verdict;
+use crate::args::Torture;
+use crate::sqlite::{self, Config};
 
-/// A database and one way to configure it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) name: &'static str,
-    config: sqlite::Config,
+/// What is recorded and checked.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The SQLite that is compiled in, in one configuration.
+    Sqlite(Config),
+    /// Any program, by commands for a shell.
+    Command(Commands),
 }
 
 impl Target {
-    /// The target `name` in those of its configurations that are asked for, or in all.
-    pub(crate) fn find(name: &str, configs: &[String]) -> Result<Vec<Target>, String> {
-        if name != "sqlite" {
-            return Err(format!("unknown target `{name}`; there is sqlite"));
+    /// What is asked for; of SQLite in some of its configurations, or in all.
+    pub(crate) fn asked(args: &Torture) -> Result<Vec<Target>, String> {
+        match (args.target.as_str(), args.commands()?) {
+            ("sqlite", None) => {
+                Ok(Config::find(&args.configs)?.into_iter().map(Target::Sqlite).collect())
+            }
+            ("command", Some(_)) if !args.configs.is_empty() => {
+                Err("--config is for sqlite: a command has one configuration".into())
+            }
+            ("command", Some(commands)) => Ok(vec![Target::Command(commands)]),
+            ("command", None) => {
+                Err("say what runs: --workload '…' --check '…', both for `sh -c`".into())
+            }
+            ("sqlite", Some(_)) => {
+                Err("--setup, --workload and --check are for the target `command`".into())
+            }
+            (name, _) => Err(format!("unknown target `{name}`; there are sqlite and command")),
         }
-        let known = sqlite::CONFIGS.map(|config| config.name);
-        if let Some(unknown) = configs.iter().find(|config| !known.contains(&config.as_str())) {
-            let known = known.join(", ");
-            return Err(format!("unknown configuration `{unknown}` of sqlite; there are {known}"));
-        }
-        let asked = |name: &str| configs.is_empty() || configs.iter().any(|config| config == name);
-        let configs = sqlite::CONFIGS.into_iter().filter(|config| asked(config.name));
-        Ok(configs.map(|config| Target { name: "sqlite", config }).collect())
     }
 
     /// The target that a trace is of.
     pub(crate) fn of_subject(subject: &str) -> Result<Target, Error> {
-        let found = subject.split_once('/').and_then(|(name, config)| {
-            Target::find(name, &[config.to_string()]).ok()?.into_iter().next()
-        });
-        found.ok_or_else(|| {
-            Error::new(format!(
-                "the trace is of `{subject}`, which this tool cannot run; if it is a test, run that \
-                 test with FAULTFS_REPLAY set to the token"
-            ))
-        })
+        match subject.parse() {
+            Ok(commands) => Ok(Target::Command(commands)),
+            Err(_) => Config::of_subject(subject).map(Target::Sqlite),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Target::Sqlite(_) => "sqlite",
+            Target::Command(_) => "command",
+        }
     }
 
     pub(crate) fn config(&self) -> &'static str {
-        self.config.name
+        match self {
+            Target::Sqlite(config) => config.name,
+            Target::Command(_) => "command",
+        }
     }
 
     /// Its place among all configurations.
     pub(crate) fn place(&self) -> usize {
-        sqlite::CONFIGS
-            .iter()
-            .position(|config| config.name == self.config.name)
-            .expect("one of them")
+        let is_this = |config: &Config| config.name == self.config();
+        sqlite::CONFIGS.iter().position(is_this).unwrap_or(sqlite::CONFIGS.len())
     }
 
     /// The name by which traces know it.
     pub(crate) fn subject(&self) -> String {
-        format!("{}/{}", self.name, self.config.name)
+        match self {
+            Target::Sqlite(config) => config.subject(),
+            Target::Command(commands) => commands.to_string(),
+        }
     }
 
     pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
-        self.config.expected(profile)
+        match self {
+            Target::Sqlite(config) => config.expected(profile),
+            Target::Command(_) => &[Verdict::Held],
+        }
     }
 
-    /// The profile for a sweep with crashes; `None`: no crash is survived under any.
-    pub(crate) fn sweeps_under(&self) -> Option<Profile> {
-        self.config.sweeps_under()
-    }
-
-    /// What a sweep of one family comes to, and why.
-    pub(crate) fn expected_of(
+    /// Records it and recovers from what may be left.
+    pub(crate) fn explore(
         &self,
-        group: Group,
-        power_cut: Option<Profile>,
-    ) -> (&'static [Verdict], &'static str) {
-        self.config.expected_of(group, power_cut)
+        plan: &Plan,
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Report>, Error> {
+        let subject = self.subject();
+        match self {
+            Target::Sqlite(config) => {
+                explore::run(&subject, &mut config.door(), &mut sqlite::check, plan, settings)
+            }
+            Target::Command(commands) => {
+                let mut door = Traced::new(commands.clone());
+                explore::run(&subject, &mut door, &mut Restored::check, plan, settings)
+            }
+        }
     }
 
-    /// The workload behind the door through which it is recorded.
-    pub(crate) fn door(&self) -> impl Door<Root = Path> + use<> {
-        let config = self.config;
-        Interposed::new(move |root: &Path| config.run(root))
-    }
-
-    /// The oracle.
-    pub(crate) fn check(&self, root: &Path, marks: &Marks) -> Result<(), Broken> {
-        sqlite::check(root, marks)
+    /// Recovers from one disk of a run, in this process.
+    pub(crate) fn check(
+        &self,
+        trace: &Arc<Trace>,
+        room: &Path,
+        disk: &Disk,
+        marks: &Marks,
+    ) -> Result<(), Broken> {
+        match self {
+            Target::Sqlite(config) => {
+                config.door().check(room, disk, &mut |root| sqlite::check(root, marks))
+            }
+            Target::Command(commands) => {
+                let mut door = Traced::new(commands.clone());
+                door.checks(trace);
+                door.check(room, disk, &mut |restored| restored.check(marks))
+            }
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! `torture`: every configuration under every profile.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use faultfs::explore::{self, Bound, Crashes, Plan, Progress, Replay, Settings, Work};
+use faultfs::explore::{Bound, Crashes, Plan, Progress, Replay, Settings, Work};
 use faultfs::report::Report;
 use faultfs::session;
-use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
 use faultfs::worker::{self, Launch};
 use faultfs::{Error, Profile};
@@ -21,9 +19,16 @@ use crate::output::{self, Run};
 use crate::target::Target;
 
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
-    let targets = Target::find(&args.target, &args.configs).map_err(Trouble::usage)?;
+    let targets = Target::asked(args).map_err(Trouble::usage)?;
     if !args.faults.is_empty() || args.plan.is_some() {
-        return faults::run(args, &targets);
+        let configs = targets.iter().map(|target| match target {
+            Target::Sqlite(config) => Ok(*config),
+            Target::Command(_) => {
+                Err("a command is tortured by power cuts: --faults and --plan are for sqlite")
+            }
+        });
+        let configs: Result<Vec<_>, _> = configs.collect();
+        return faults::run(args, &configs.map_err(Trouble::usage)?);
     }
     let profiles = match args.profiles.is_empty() {
         true => Profile::MAIN.to_vec(),
@@ -177,11 +182,9 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         progress: &mut progress,
         interrupted: &session::interrupted,
     };
-    let mut oracle = |root: &Path, marks: &Marks| target.check(root, marks);
-    let reports =
-        explore::run(&target.subject(), &mut target.door(), &mut oracle, &plan, &mut settings)?;
+    let reports = target.explore(&plan, &mut settings)?;
     let run = |(report, seconds): (Report, Duration)| Run {
-        target: target.name,
+        target: target.name(),
         config: target.config(),
         expected: target.expected(report.profile),
         report,

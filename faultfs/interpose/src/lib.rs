@@ -91,6 +91,8 @@ mod record;
 #[cfg(unix)]
 mod sites;
 #[cfg(unix)]
+mod traced;
+#[cfg(unix)]
 mod verify;
 
 use std::io;
@@ -108,6 +110,8 @@ pub use explore::{Interposed, explore};
 #[cfg(unix)]
 pub use faultfs::folder::snapshot;
 pub use memory::Mounted;
+#[cfg(unix)]
+pub use traced::{Commands, Restored, Traced};
 #[cfg(unix)]
 pub use verify::verify;
 

@@ -166,6 +166,7 @@ pub(crate) mod linux {
 }
 
 /// A log as it was found, with its header checked.
+#[derive(Debug)]
 pub(crate) struct Log {
     bytes: Vec<u8>,
 }
@@ -272,6 +273,72 @@ pub(crate) fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
+/// A log that is made in one process, of what others do, or by hand.
+#[derive(Debug)]
+pub(crate) struct Writer(Vec<u8>);
+
+/// Who asked for what a record holds.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct By {
+    pub(crate) thread: u32,
+    /// The system call.
+    pub(crate) number: u16,
+    /// Position of the [`Kind::Stack`] from which it was asked for, or 0.
+    pub(crate) stack: u64,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        let mut bytes = vec![0; RECORDS_AT];
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        Self(bytes)
+    }
+
+    pub(crate) fn header(&mut self, word: usize, to: u64) {
+        self.0[word * 8..word * 8 + 8].copy_from_slice(&to.to_le_bytes());
+    }
+
+    /// Adds a record; its position.
+    pub(crate) fn add(
+        &mut self,
+        by: By,
+        kind: Kind,
+        words: &[u64],
+        name: &[u8],
+        data: &[u8],
+    ) -> u64 {
+        let position = self.0.len();
+        let data_at = HEAD_LEN + name.len();
+        let len = (data_at + data.len()).next_multiple_of(ALIGN);
+        self.0.reserve(len);
+        self.0.extend((len as u32).to_le_bytes());
+        self.0.extend((kind as u16).to_le_bytes());
+        self.0.extend(by.number.to_le_bytes());
+        for half in [by.thread, name.len() as u32, data_at as u32, data.len() as u32] {
+            self.0.extend(half.to_le_bytes());
+        }
+        self.0.extend(by.stack.to_le_bytes());
+        let missing = [0; 6];
+        for word in words.iter().chain(&missing[words.len()..]) {
+            self.0.extend(word.to_le_bytes());
+        }
+        self.0.extend(name);
+        self.0.extend(data);
+        self.0.resize(position + len, 0);
+        position as u64
+    }
+
+    /// Its length so far, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub(crate) fn finish(mut self) -> Log {
+        self.header(header::TAIL, self.len());
+        Log { bytes: self.0 }
+    }
+}
+
 /// Logs made by hand.
 #[cfg(test)]
 pub(crate) mod made {
@@ -279,17 +346,15 @@ pub(crate) mod made {
 
     use super::*;
 
-    pub(crate) struct Maker(Vec<u8>);
+    pub(crate) struct Maker(Writer);
 
     impl Maker {
         pub(crate) fn new() -> Self {
-            let mut bytes = vec![0; RECORDS_AT];
-            bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
-            Self(bytes)
+            Self(Writer::new())
         }
 
         pub(crate) fn header(&mut self, word: usize, to: u64) {
-            self.0[word * 8..word * 8 + 8].copy_from_slice(&to.to_le_bytes());
+            self.0.header(word, to);
         }
 
         /// Adds a record; its position.
@@ -306,31 +371,12 @@ pub(crate) mod made {
             name: &[u8],
             data: &[u8],
         ) -> u64 {
-            let position = self.0.len();
-            let data_at = HEAD_LEN + name.len();
-            let len = (data_at + data.len()).next_multiple_of(ALIGN);
-            let mut bytes = Vec::new();
-            bytes.extend((len as u32).to_le_bytes());
-            bytes.extend((kind as u16).to_le_bytes());
-            bytes.extend(number.to_le_bytes());
-            for half in [thread, name.len() as u32, data_at as u32, data.len() as u32] {
-                bytes.extend(half.to_le_bytes());
-            }
-            bytes.extend(0u64.to_le_bytes());
-            let missing = [0; 6];
-            for word in words.iter().chain(&missing[words.len()..]) {
-                bytes.extend(word.to_le_bytes());
-            }
-            bytes.extend(name);
-            bytes.extend(data);
-            bytes.resize(len, 0);
-            self.0.extend(bytes);
-            position as u64
+            self.0.add(By { thread, number, stack: 0 }, kind, words, name, data)
         }
 
         pub(crate) fn bytes(&mut self) -> Vec<u8> {
-            self.header(header::TAIL, self.0.len() as u64);
-            self.0.clone()
+            self.header(header::TAIL, self.0.len());
+            self.0.0.clone()
         }
 
         pub(crate) fn log(&mut self) -> Log {

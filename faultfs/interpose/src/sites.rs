@@ -185,6 +185,10 @@ fn is_wrapper(file: &str) -> bool {
 
 /// Without lines the name decides. The function that stands in libc's place has the name of libc's.
 fn of_name(name: &str, before: Option<Whose>) -> Whose {
+    // What every program of C begins with.
+    if name == "_start" {
+        return Whose::Below;
+    }
     let Ok(demangled) = rustc_demangle::try_demangle(name) else {
         return if before == Some(Whose::Ours) { Whose::Ours } else { Whose::Engine };
     };

@@ -28,7 +28,7 @@ pub(crate) fn install_for_recording() -> io::Result<()> {
     if FOR_RECORDING.swap(true, SeqCst) {
         return Ok(());
     }
-    install(filter(SOMETIMES, ALWAYS))
+    install(filter(SOMETIMES, ALWAYS, &trapped()))
 }
 
 /// Traps what can go wrong as well and changes nothing, from now on, in all threads.
@@ -37,7 +37,7 @@ pub(crate) fn install_for_faults() -> io::Result<()> {
     if FOR_FAULTS.swap(true, SeqCst) {
         return Ok(());
     }
-    install(filter(&[], LOOKS))
+    install(filter(&[], LOOKS, &trapped()))
 }
 
 /// Has the kernel run a filter at each system call, from now on, in all threads. Filters add up.
@@ -101,7 +101,7 @@ extern "C" fn on_trapped(_: c_int, _: *mut libc::siginfo_t, at: *mut c_void) {
 }
 
 /// Trapped whatever their arguments.
-const ALWAYS: &[i64] = &[
+pub(crate) const ALWAYS: &[i64] = &[
     libc::SYS_open,
     libc::SYS_creat,
     libc::SYS_openat,
@@ -179,7 +179,7 @@ const LOOKS: &[i64] = &[
 ];
 
 /// A call, one of its arguments, the bits of it that count, and the values to trap.
-type Sometimes = (i64, usize, u32, &'static [u32]);
+pub(crate) type Sometimes = (i64, usize, u32, &'static [u32]);
 
 /// Trapped for some values of one argument: those of `fcntl` that copy a descriptor, of `ioctl`
 /// that share blocks, of `mmap` that map shared. (`munmap` is not: libc calls it with signals
@@ -203,8 +203,13 @@ const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
 /// The program that the kernel runs at each system call. Looks at the number first: calls that
-/// are not listed end there, which kernels from 5.11 on remember without running the program.
-fn filter(sometimes: &[Sometimes], always: &[i64]) -> Vec<sock_filter> {
+/// are not listed end there, which kernels from 5.11 on remember without running the program. `hit` is how it
+/// ends for the others.
+pub(crate) fn filter(
+    sometimes: &[Sometimes],
+    always: &[i64],
+    hit: &[sock_filter],
+) -> Vec<sock_filter> {
     let mut program = of_this_architecture();
     for &(call, arg, mask, values) in sometimes {
         let at = offset_of!(seccomp_data, args) as u32 + 8 * arg as u32;
@@ -214,7 +219,7 @@ fn filter(sometimes: &[Sometimes], always: &[i64]) -> Vec<sock_filter> {
             block.push(equal(value, (values.len() - index) as u8, 0));
         }
         block.push(allow());
-        block.extend(trapped());
+        block.extend(hit);
         program.push(equal(call as u32, 0, block.len() as u8));
         program.extend(block);
     }
@@ -222,7 +227,7 @@ fn filter(sometimes: &[Sometimes], always: &[i64]) -> Vec<sock_filter> {
         program.push(equal(call as u32, (always.len() - index) as u8, 0));
     }
     program.push(allow());
-    program.extend(trapped());
+    program.extend(hit);
     program
 }
 
@@ -244,6 +249,11 @@ pub(crate) fn trapped() -> [sock_filter; 6] {
         allow(),
         code(RETURN, libc::SECCOMP_RET_TRAP),
     ]
+}
+
+/// The end of a program or a branch: a stop for whoever traces the thread.
+pub(crate) fn traced() -> sock_filter {
+    code(RETURN, libc::SECCOMP_RET_TRACE)
 }
 
 pub(crate) fn allow() -> sock_filter {
@@ -278,7 +288,7 @@ mod tests {
                 if offset.is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
             }
         };
-        let (program, mut at, mut kept) = (filter(SOMETIMES, ALWAYS), 0, 0);
+        let (program, mut at, mut kept) = (filter(SOMETIMES, ALWAYS, &trapped()), 0, 0);
         loop {
             let step = program[at];
             at += 1;

@@ -66,6 +66,11 @@ pub trait Door {
         false
     }
 
+    /// Told once, before the first check, of which run the disks are.
+    fn checks(&mut self, trace: &Trace) {
+        let _ = trace;
+    }
+
     /// Opens `disk` and has it checked. `room` is a folder that this worker shares with none, for those
     /// that need real files; it keeps what an earlier check left there.
     ///
@@ -341,6 +346,7 @@ pub(crate) fn replay<R: ?Sized>(
 ) -> Result<()> {
     let session = new_session()?;
     let (disk, marks) = super::state(trace, token)?;
+    door.checks(trace);
     let mut check = |disk: &Disk, marks: &Marks| {
         door.check(session.path(), disk, &mut |root| oracle(root, marks))
     };
@@ -417,6 +423,7 @@ pub(crate) fn work<R: ?Sized>(
             if !setup.real_files {
                 door.use_memory(setup.prune);
             }
+            door.checks(&trace);
             let (id, session) = (super::trace_id(&trace), setup.rooms.clone());
             let builders = BTreeMap::new();
             let mut models = Models { session, trace, id, builders, recovery: None };

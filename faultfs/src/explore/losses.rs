@@ -61,6 +61,7 @@ fn loss(model: &Model, id: u32, stamp: Stamp, (fate, sectors): (Fate, u8)) -> Lo
             id,
             stamp,
             site: model.trace.mark_sites.get(&stamp).cloned(),
+            said: model.trace.said(id),
         }),
         what: model.describe(id),
         rule: rule(model, id, fate),
@@ -134,7 +135,10 @@ pub(super) fn crash_point(model: &Model, stamp: Stamp) -> CrashPoint {
         point.place = Place::Mark;
         point.what = match mark {
             Mark::Begin(id) => format!("begin of {id}"),
-            Mark::Ack(id) => format!("acknowledgement of {id}"),
+            Mark::Ack(id) => match trace.said(*id) {
+                Some(said) => format!("acknowledgement {id}: stdout `{said}`"),
+                None => format!("acknowledgement of {id}"),
+            },
             Mark::Failed(id) => format!("report that {id} failed"),
         };
     }

@@ -92,13 +92,16 @@ pub struct Acked {
     pub stamp: Stamp,
     /// Where the workload said so, where the door can know it.
     pub site: Option<Site>,
+    /// What a program said on its standard output, where that was the acknowledgement.
+    pub said: Option<String>,
 }
 
 impl fmt::Display for Acked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.site {
-            Some(site) => write!(f, "acknowledged at {site}"),
-            None => write!(f, "acknowledged as {}", self.id),
+        match (&self.said, &self.site) {
+            (Some(said), _) => write!(f, "acknowledged at {}: stdout `{said}`", self.id),
+            (_, Some(site)) => write!(f, "acknowledged at {site}"),
+            (_, None) => write!(f, "acknowledged as {}", self.id),
         }
     }
 }

@@ -274,8 +274,16 @@ fn cause(status: ExitStatus, report: Option<Report>, oom_killed: bool) -> Broken
     Broken::new(verdict, message)
 }
 
+/// What a child of a worker died of, by the table in the module's documentation: how it ended, what it had written
+/// to its standard error, and [`oom_kills`] from before it was started.
+pub fn cause_of_death(status: ExitStatus, errors: &[u8], oom_kills_before: u64) -> Broken {
+    let mut output = Output::default();
+    output.push(errors);
+    cause(status, output.report(), oom_kills() > oom_kills_before)
+}
+
 /// How often the kernel has killed for want of memory since it was started, cgroups included.
-fn oom_kills() -> u64 {
+pub fn oom_kills() -> u64 {
     let counts = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let count = counts.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count.and_then(|count| count.parse().ok()).unwrap_or(0)

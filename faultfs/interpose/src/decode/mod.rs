@@ -96,7 +96,7 @@ pub fn calls(log: &Path) -> io::Result<Vec<Seen>> {
     log.records().filter_map(called).collect()
 }
 
-fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
+pub(crate) fn decode_log(log: &Log, base: Disk, subject: impl Into<String>) -> io::Result<Trace> {
     let mut decoder = Decoder::new(log, base, Some(Stacks::default()))?;
     for record in log.records() {
         decoder.take(&record?)?;

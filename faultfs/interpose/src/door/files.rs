@@ -113,7 +113,7 @@ fn given(write: &Write<'_>, copy: &iovec) -> Args {
     [write.fd as usize, copy, 1, at, 0, write.flags as usize]
 }
 
-pub(super) fn flags_of(open: c_int, asked: c_int, appends: bool) -> u64 {
+pub(crate) fn flags_of(open: c_int, asked: c_int, appends: bool) -> u64 {
     let sync = open & libc::O_SYNC == libc::O_SYNC || asked & libc::RWF_SYNC != 0;
     let dsync = open & libc::O_DSYNC != 0 || asked & libc::RWF_DSYNC != 0;
     [

@@ -31,6 +31,7 @@ use crate::memory;
 use crate::record::{Kind, header};
 
 use faults::{Armed, Faults};
+pub(crate) use files::flags_of;
 use inodes::{Fds, Inodes, RANDOM};
 use lock::Lock;
 use log::{Entry, Log, Slot};

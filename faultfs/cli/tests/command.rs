@@ -1,0 +1,304 @@
+//! Any program as a target: it is run unchanged, by commands.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const NO_CC: &str = "skipped: there is no C compiler `cc`";
+
+/// A folder from which the tool is started.
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        fs::write(self.path(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(self.path(name), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Compiles a program, with debug info; false where there is no compiler.
+    fn compile(&self, source: &str, name: &str, options: &[&str]) -> bool {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command").join(source);
+        let mut cc = Command::new("cc");
+        cc.args(["-g", "-o"]).arg(self.path(name)).args(options).arg(source);
+        match cc.status() {
+            Err(_) => {
+                eprintln!("{NO_CC}");
+                false
+            }
+            Ok(status) => {
+                assert!(status.success());
+                true
+            }
+        }
+    }
+
+    fn tool(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-faultfs"));
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.tool(args).output().expect("the tool starts")
+    }
+
+    /// One run under one profile, and the exit code.
+    fn torture(&self, profile: &str, workload: &str, check: &str, more: &[&str]) -> (Value, i32) {
+        let mut args = vec!["torture", "command", "--workload", workload, "--check", check];
+        args.extend(["--profile", profile, "--traces", "traces", "--format", "json"]);
+        args.extend(more);
+        let output = self.run(&args);
+        let mut json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        (json["runs"][0].take(), output.status.code().unwrap())
+    }
+
+    /// The verdict of such a run.
+    fn verdict(&self, profile: &str, workload: &str, check: &str, more: &[&str]) -> String {
+        let (run, code) = self.torture(profile, workload, check, more);
+        let verdict = run["verdict"].as_str().unwrap().to_string();
+        let expected = match verdict.as_str() {
+            "held" => 0,
+            "not-measured" => 3,
+            _ => 1,
+        };
+        assert_eq!(code, expected, "{run}");
+        verdict
+    }
+}
+
+fn text(output: &Output) -> String {
+    let bytes = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(bytes).expect("text")
+}
+
+/// Every `saved KEY` that was printed: the file KEY holds `value-of-KEY`.
+const SAVED: &str = r#"
+while read -r _ key; do
+    value=$(cat "$key" 2>&1)
+    [ "$value" = "value-of-$key" ] || { echo "lost: $key is '$value'" >&2; exit 1; }
+done < "$FAULTFS_OUTPUT""#;
+
+const TWO: &str = r#""$FAULTFS_HERE/save" a value-of-a && "$FAULTFS_HERE/save" b value-of-b"#;
+
+#[test]
+fn a_planted_bug_of_a_c_program_is_found_with_its_line_and_its_fixed_twin_holds() {
+    let bench = Bench::new();
+    bench.script("check", SAVED);
+    if !bench.compile("save.c", "save", &[]) {
+        return;
+    }
+    let (run, code) = bench.torture("xfs", TWO, "./check", &[]);
+    assert_eq!((run["verdict"].as_str(), code), (Some("lost"), 1), "{run}");
+    let failure = &run["failures"][0];
+    assert_eq!(failure["message"], "a is ''");
+    let sentence = failure["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("tests/command/save.c:10, acknowledged at 1: stdout `saved a`"),
+        "{sentence}"
+    );
+    assert!(failure["losses"][0]["callers"][0]["file"].as_str().unwrap().ends_with("save.c"));
+
+    for options in [&["-DFIXED"][..], &["-DFIXED", "-static"]] {
+        assert!(bench.compile("save.c", "save", options));
+        for profile in ["posix", "ext4", "btrfs", "process-kill"] {
+            assert_eq!(bench.verdict(profile, TWO, "./check", &[]), "held", "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_is_replayed_and_its_disk_written_from_the_saved_trace_alone() {
+    let bench = Bench::new();
+    bench.script("check", SAVED);
+    if !bench.compile("save.c", "save", &[]) {
+        return;
+    }
+    let (run, _) = bench.torture("posix", TWO, "./check", &[]);
+    let token = run["failures"][0]["token"].as_str().unwrap();
+    fs::remove_file(bench.path("save")).unwrap();
+    let again = bench.run(&["replay", token, "--traces", "traces"]);
+    assert_eq!(again.status.code(), Some(1), "{}", text(&again));
+    assert!(text(&again).starts_with(&format!("{token}: lost: a is ''\n")), "{}", text(&again));
+    let written = bench.run(&["materialize", token, "disk", "--traces", "traces"]);
+    assert!(text(&written).contains("of command --workload"), "{}", text(&written));
+    assert!(bench.path("disk/a").exists());
+    let trace = bench.path("traces").join(run["trace"].as_str().unwrap()).with_extension("trace");
+    let shown = text(&bench.run(&["show", trace.to_str().unwrap()]));
+    assert!(shown.contains("acknowledged 1: stdout `saved a`"), "{shown}");
+    // With a check that is right now the same disk holds.
+    bench.script("check", "exit 0");
+    let again = bench.run(&["replay", token, "--traces", "traces"]);
+    assert_eq!(text(&again), format!("{token}: held\n"));
+}
+
+#[test]
+fn stores_of_forked_children_through_a_shared_mapping_are_seen() {
+    let bench = Bench::new();
+    bench.script(
+        "check",
+        r#"last=$(tail -n 1 "$FAULTFS_OUTPUT"); [ -n "$last" ] || exit 0
+        found=$(dd if=counter bs=1 skip=100 count=1 2>/dev/null | tr '\0' '0')
+        case "$found" in 0) ;; *) [ ! "$found" \< "${last#counted }" ] && exit 0 ;; esac
+        echo "lost: $last, and the counter is $found" >&2; exit 1"#,
+    );
+    let workload = r#""$FAULTFS_HERE/store""#;
+    for (options, verdict) in [(&[][..], "lost"), (&["-DFIXED"], "held")] {
+        if !bench.compile("store.c", "store", options) {
+            return;
+        }
+        assert_eq!(bench.verdict("posix", workload, "./check", &[]), verdict);
+    }
+}
+
+/// Writers that go on at once are let in one after the other: the trace is what happened.
+#[test]
+fn processes_that_write_at_once_are_recorded_in_the_order_of_their_effects() {
+    let bench = Bench::new();
+    let writer = "i=0; while [ $i -lt 8 ]; do echo $i >> log; i=$((i+1)); done";
+    let workload = format!("({writer}) & ({writer}) & ({writer}) & wait; sync -f log; echo done");
+    let check = r#"[ ! -s "$FAULTFS_OUTPUT" ] || [ "$(wc -l < log)" = 24 ]"#;
+    let (run, code) =
+        bench.torture("ext4", &workload, check, &["--omissions", "1", "--samples", "20"]);
+    assert_eq!((run["verdict"].as_str(), code), (Some("held"), 0), "{run}");
+    assert_eq!(run["ops"], 26, "a create, 24 writes, a sync: {run}");
+    let unsynced = workload.replace("sync -f log;", "");
+    assert_eq!(bench.verdict("ext4", &unsynced, check, &[]), "corrupt");
+}
+
+/// What somebody does whom the command has not started.
+#[test]
+fn changes_that_were_not_seen_are_told_and_nothing_is_said_of_the_rest() {
+    let bench = Bench::new();
+    let (place, done) = (bench.path("place"), bench.path("done"));
+    let stranger = std::thread::spawn(move || {
+        let root = loop {
+            match fs::read_to_string(&place) {
+                Ok(root) if root.ends_with('\n') => break root,
+                _ => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        fs::write(Path::new(root.trim()).join("stranger"), "x").unwrap();
+        fs::write(done, "").unwrap();
+    });
+    let workload = r#"echo mine > mine; echo "$FAULTFS_ROOT" > "$FAULTFS_HERE/place"
+        until [ -e "$FAULTFS_HERE/done" ]; do sleep 0.01; done"#;
+    let (run, code) = bench.torture("posix", workload, "true", &[]);
+    stranger.join().unwrap();
+    assert_eq!((run["verdict"].as_str(), code), (Some("not-measured"), 3), "{run}");
+    let why = run["not_measured"][0].as_str().unwrap();
+    assert!(why.contains("whom the command had not started") && why.contains("stranger"), "{why}");
+}
+
+/// With what was there, which the setup had made.
+#[test]
+fn what_the_setup_has_made_is_durable_and_its_loss_is_never_forgiven() {
+    let bench = Bench::new();
+    let setup = ["--setup", "echo 1 > old; mkdir d; ln old d/other; ln -s old link"];
+    let check = r#"[ "$(cat old d/other link 2>&1 | tr '\n' ' ')" = "1 1 1 " ] || { echo "unopenable: $(cat old)" >&2; exit 1; }"#;
+    assert_eq!(bench.verdict("posix", "echo 2 > new", check, &setup), "held");
+    // Before anything was printed a check may refuse to open; what it calls corrupt is.
+    let check = r#"[ "$(cat old)" = 1 ] || { echo "old is gone" >&2; exit 1; }"#;
+    assert_eq!(bench.verdict("posix", "echo 2 > old", check, &setup), "corrupt");
+}
+
+#[test]
+fn deaths_of_a_check_are_told_apart_and_an_early_refusal_is_forgiven() {
+    let bench = Bench::new();
+    let workload = "echo x > file; sync -f file; echo done";
+    for (check, verdict) in [
+        (r#"[ ! -s "$FAULTFS_OUTPUT" ] || kill -SEGV $$"#, "faulted"),
+        (r#"[ ! -s "$FAULTFS_OUTPUT" ] || sh -c 'kill -ABRT $$'"#, "aborted"),
+        (r#"[ ! -s "$FAULTFS_OUTPUT" ] || { echo unopenable: no >&2; exit 3; }"#, "unopenable"),
+        (r#"[ -s "$FAULTFS_OUTPUT" ] || { echo unopenable: no >&2; exit 3; }"#, "held"),
+        (r#"[ -s "$FAULTFS_OUTPUT" ] || exit 3"#, "corrupt"),
+    ] {
+        assert_eq!(bench.verdict("process-kill", workload, check, &[]), verdict, "{check}");
+    }
+}
+
+/// A repair that is not atomic: a crash in its midst makes it lose what it was to bring back.
+#[test]
+fn the_power_goes_during_the_recovery_of_a_command_too() {
+    let bench = Bench::new();
+    let setup = ["--setup", "echo value > backup", "--recovery-depth", "1"];
+    let depth = |check: &str| bench.verdict("process-kill", "rm -f data; echo go", check, &setup);
+    let bad = r#"[ ! -e backup ] || { v=$(cat backup); rm backup; echo "$v" > data; }; [ "$(cat data)" = value ]"#;
+    let good = r#"[ ! -e backup ] || { cp backup data; rm backup; }; [ "$(cat data)" = value ]"#;
+    assert_eq!((depth(bad).as_str(), depth(good).as_str()), ("corrupt", "held"));
+}
+
+#[test]
+fn nothing_that_was_started_outlives_the_tool() {
+    let bench = Bench::new();
+    let pid = bench.path("pid");
+    let workload = r#"sleep 3600 & echo $! > "$FAULTFS_HERE/pid"; echo x > file"#;
+    assert_eq!(bench.verdict("process-kill", workload, "true", &[]), "held");
+    let workload_left = fs::read_to_string(&pid).unwrap();
+    let check = r#"setsid sleep 3600 & echo $! > "$FAULTFS_HERE/pid""#;
+    assert_eq!(bench.verdict("process-kill", "echo x > file", check, &[]), "held");
+    for left in [workload_left, fs::read_to_string(&pid).unwrap()] {
+        // Dead, if not yet buried by whoever adopted it.
+        let status = fs::read_to_string(format!("/proc/{}/status", left.trim()));
+        assert!(!status.is_ok_and(|status| !status.contains("State:\tZ")), "{left} is alive");
+    }
+}
+
+#[test]
+fn the_report_does_not_depend_on_the_number_of_workers() {
+    let bench = Bench::new();
+    let workload = "echo 1 > a; echo 2 > b; mv a c; echo done";
+    let check =
+        r#"[ "$(cat c 2>/dev/null)" = 1 ] || { echo "$FAULTFS_ROOT has no c" >&2; exit 1; }"#;
+    let reports = ["1", "2", "5"].map(|jobs| {
+        let (mut run, _) = bench.torture("ext4", workload, check, &["--jobs", jobs]);
+        run.as_object_mut().unwrap().remove("seconds").unwrap();
+        run
+    });
+    assert_eq!(reports[0]["verdict"], "corrupt");
+    assert_eq!(reports[0]["failures"][0]["message"], "…/root has no c");
+    assert!(reports.iter().all(|report| *report == reports[0]));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_its_mend() {
+    let bench = Bench::new();
+    let both = ["--workload", "echo x > file", "--check", "true"];
+    for (args, expected) in [
+        (&["torture", "command"][..], "say what runs: --workload"),
+        (&["torture", "command", "--workload", "true"], "there is no --check"),
+        (&[&["torture", "sqlite"][..], &both].concat(), "are for the target `command`"),
+        (&[&["torture", "postgres"][..], &both].concat(), "there are sqlite and command"),
+        (
+            &[&["torture", "command", "--faults", "io"][..], &both].concat(),
+            "--faults and --plan are for sqlite",
+        ),
+    ] {
+        let output = bench.run(args);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains(expected), "{}", text(&output));
+    }
+    let failing = ["torture", "command", "--workload", "echo no >&2; exit 3", "--check", "true"];
+    let output = bench.run(&failing);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    assert!(
+        text(&output).contains("the workload ended with exit status: 3: no"),
+        "{}",
+        text(&output)
+    );
+}

@@ -1,0 +1,371 @@
+//! The door for programs that nobody links us into: a workload and a check that are commands.
+//!
+//! As ALICE does it (Pillai and others, OSDI 2014): the workload is recorded from outside while it runs on a real
+//! folder, what it prints are its acknowledgements, and a checker looks at the folders that a power cut could have
+//! left, with what had been printed by then.
+//!
+//! # Limits
+//!
+//! Whatever is started by the command is seen, shells, threads and static programs included. Not seen are others:
+//! a server that runs already and is asked to write below the folder, and programs of another architecture (32-bit
+//! ones). What they do makes the run `not-measured`: after the recording, the trace must lead to what the folder
+//! holds. `setuid` programs run without their privileges. `io_uring` and `libaio` are refused as by a kernel without
+//! them. Nothing can go wrong but the power: faults are not injected here.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use faultfs::disk::Disk;
+use faultfs::explore::{Door, Faults, Recovered};
+use faultfs::folder::{Folder, snapshot};
+use faultfs::trace::{Marks, Trace};
+use faultfs::verdict::Broken;
+use faultfs::{Error, Result, Seen, file, worker};
+
+use crate::decode::decode_log;
+use crate::record::Log;
+use crate::verify;
+
+mod commands;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod tracer;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+#[path = "untraceable.rs"]
+mod tracer;
+
+pub use commands::Commands;
+
+/// What the tracer has seen: the log, and what was said in each acknowledgement.
+struct Recorded {
+    log: Log,
+    said: Vec<Vec<u8>>,
+}
+
+/// The folder that a command gets, and what else is in its room.
+const ROOT: &str = "root";
+const TMP: &str = "tmp";
+const OUTPUT: &str = "output";
+const ERRORS: &str = "errors";
+const SAID: &str = "said";
+const TRACE: &str = "trace";
+
+/// The traced door, with commands behind it.
+///
+/// The oracle of an exploration is [`Restored::check`].
+#[derive(Debug)]
+pub struct Traced {
+    commands: Commands,
+    said: Arc<[Vec<u8>]>,
+    state: Option<Folder>,
+}
+
+impl Traced {
+    /// Nothing runs yet.
+    pub fn new(commands: Commands) -> Traced {
+        Traced { commands, said: Arc::default(), state: None }
+    }
+
+    fn restored(&self, room: &Path, records: bool) -> Restored {
+        Restored {
+            command: self.commands.check.clone(),
+            room: room.into(),
+            said: self.said.clone(),
+            records,
+            recorded: RefCell::default(),
+        }
+    }
+}
+
+/// A disk after a power cut, in a folder.
+#[derive(Debug)]
+pub struct Restored {
+    command: String,
+    room: PathBuf,
+    said: Arc<[Vec<u8>]>,
+    records: bool,
+    recorded: RefCell<Option<Log>>,
+}
+
+impl Restored {
+    /// Runs the check command. What the workload had written to its standard output before the power went is in
+    /// the file that `FAULTFS_OUTPUT` names.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not end with exit code 0. What it says on its standard error is the reason; where that begins
+    /// with `lost:`, `corrupt:` or `unopenable:` this is the verdict, else it is `corrupt`. An `unopenable` is
+    /// forgiven as long as nothing was acknowledged. Where a signal ends it the verdict is the one of the
+    /// [table of deaths](faultfs::worker), also where a shell tells of the signal by a code above 128.
+    pub fn check(&self, marks: &Marks) -> Result<(), Broken> {
+        let said: Vec<u8> = self.said_by(marks).concat();
+        let file = self.room.join(SAID);
+        fs::write(&file, said)?;
+        let kills = worker::oom_kills();
+        let place = Place { room: &self.room };
+        let mut command = place.command(&self.command)?;
+        command.env("FAULTFS_OUTPUT", &file);
+        let status = if self.records {
+            let output = self.room.join(OUTPUT);
+            let said = self.said_by(marks).len() as u64;
+            let (status, recorded) =
+                tracer::record(&mut command, &place.root(), &output, said).map_err(untraced)?;
+            self.recorded.replace(Some(recorded.log));
+            status
+        } else {
+            tracer::watch(&mut command).map_err(untraced)?
+        };
+        let errors = place.errors();
+        match died_of(status) {
+            _ if status.success() => Ok(()),
+            Some(death) => Err(worker::cause_of_death(death, errors.as_bytes(), kills)),
+            None => Err(broken(&errors, status)),
+        }
+    }
+
+    fn said_by(&self, marks: &Marks) -> &[Vec<u8>] {
+        let count = marks.acked.last().map_or(0, |last| *last as usize);
+        &self.said[..count.min(self.said.len())]
+    }
+}
+
+/// The death that a status tells of, by itself or as shells do for their children.
+fn died_of(status: ExitStatus) -> Option<ExitStatus> {
+    match (status.signal(), status.code()) {
+        (Some(_), _) => Some(status),
+        (_, Some(code @ 129..=159)) => Some(ExitStatus::from_raw(code - 128)),
+        _ => None,
+    }
+}
+
+/// What a check means by what it wrote to its standard error.
+fn broken(errors: &str, status: ExitStatus) -> Broken {
+    const REASON_MAX: usize = 500;
+    let lines: Vec<&str> = errors.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut reason = lines.join("; ");
+    if let Some((cut, _)) = reason.char_indices().nth(REASON_MAX) {
+        reason.truncate(cut);
+        reason.push('…');
+    }
+    let after = |word: &str| reason.strip_prefix(word).map(|rest| rest.trim_start().to_string());
+    match () {
+        () if reason.is_empty() => Broken::corrupt(format!("the check ended with {status}")),
+        () => after("lost:")
+            .map(Broken::lost)
+            .or_else(|| after("unopenable:").map(Broken::unopenable))
+            .or_else(|| after("corrupt:").map(Broken::corrupt))
+            .unwrap_or_else(|| Broken::corrupt(reason.clone())),
+    }
+}
+
+/// Where a command runs.
+struct Place<'a> {
+    room: &'a Path,
+}
+
+impl Place<'_> {
+    fn root(&self) -> PathBuf {
+        self.room.join(ROOT)
+    }
+
+    /// An empty folder, as an empty disk has it, whatever the mask of the process.
+    fn make_root(&self) -> io::Result<()> {
+        fs::create_dir(self.root())?;
+        fs::set_permissions(self.root(), Permissions::from_mode(0o755))
+    }
+
+    /// A shell that is about to run a command, with its output in files.
+    fn command(&self, text: &str) -> io::Result<Command> {
+        let (root, tmp) = (self.root(), self.room.join(TMP));
+        match fs::remove_dir_all(&tmp) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir(&tmp)?,
+        }
+        let here = std::env::current_dir()?;
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(found(text, &here))
+            .current_dir(&root)
+            .env("FAULTFS_ROOT", &root)
+            .env("FAULTFS_HERE", &here)
+            .env("TMPDIR", &tmp)
+            .stdin(Stdio::null())
+            .stdout(self.file(OUTPUT)?)
+            .stderr(self.file(ERRORS)?);
+        Ok(command)
+    }
+
+    /// To append to, as to a pipe: whoever opens it again writes behind what is there.
+    fn file(&self, name: &str) -> io::Result<File> {
+        let path = self.room.join(name);
+        File::create(&path)?;
+        OpenOptions::new().append(true).open(path)
+    }
+
+    fn errors(&self) -> String {
+        let bytes = fs::read(self.room.join(ERRORS)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim_end().to_string()
+    }
+
+    /// A command that has to succeed did not.
+    fn require(&self, what: &str, status: ExitStatus) -> Result<(), Broken> {
+        match status.success() {
+            true => Ok(()),
+            false => {
+                let errors = self.errors();
+                Err(Broken::unopenable(format!("the {what} ended with {status}: {errors}")))
+            }
+        }
+    }
+}
+
+/// A command that begins with a path from here, for a shell that is elsewhere.
+fn found(text: &str, here: &Path) -> std::ffi::OsString {
+    let mut found = std::ffi::OsString::new();
+    if text.starts_with("./") || text.starts_with("../") {
+        let here = here.to_string_lossy().replace('\'', r"'\''");
+        found.push(OsStr::new(&format!("'{here}'/")));
+    }
+    found.push(text);
+    found
+}
+
+impl Door for Traced {
+    type Root = Restored;
+
+    fn record(&mut self, room: &Path, faults: &Faults) -> Result<(), Broken> {
+        refuse(faults)?;
+        let place = Place { room };
+        place.make_root()?;
+        if let Some(setup) = &self.commands.setup {
+            let status = tracer::watch(&mut place.command(setup)?).map_err(untraced)?;
+            place.require("setup", status)?;
+        }
+        let base = snapshot(&place.root())?;
+        let mut command = place.command(&self.commands.workload)?;
+        let recorded = tracer::record(&mut command, &place.root(), &room.join(OUTPUT), 0);
+        let (status, Recorded { log, said }) = recorded.map_err(untraced)?;
+        let mut trace = read(&log, base, &place.root())?;
+        trace.output = said;
+        fs::write(room.join(TRACE), file::encode(&trace))?;
+        place.require("workload", status)
+    }
+
+    fn trace(&mut self, room: &Path) -> Result<Trace> {
+        let path = room.join(TRACE);
+        let bytes = fs::read(&path)
+            .map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))?;
+        file::decode(&bytes)
+    }
+
+    fn calls(&mut self, _: &Path) -> Result<Vec<Seen>> {
+        Ok(Vec::new())
+    }
+
+    fn checks(&mut self, trace: &Trace) {
+        self.said = trace.output.clone().into();
+    }
+
+    fn check(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        check: &mut dyn FnMut(&Restored) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
+        let root = room.join(ROOT);
+        self.state.get_or_insert_with(|| Folder::new(root)).write(disk)?;
+        check(&self.restored(room, false))
+    }
+
+    fn recover(
+        &mut self,
+        room: &Path,
+        disk: &Disk,
+        marks: &Marks,
+        faults: &Faults,
+        check: &mut dyn FnMut(&Restored) -> Result<(), Broken>,
+    ) -> Result<Recovered, Broken> {
+        refuse(faults)?;
+        let place = Place { room };
+        self.state = None;
+        Folder::new(place.root()).write(disk)?;
+        let base = snapshot(&place.root())?;
+        let restored = self.restored(room, true);
+        check(&restored)?;
+        let log = restored.recorded.take().expect("the check was recorded");
+        let mut trace = read(&log, base, &place.root())?;
+        trace.output = restored.said_by(marks).to_vec();
+        Ok(Recovered { trace, calls: Vec::new() })
+    }
+}
+
+fn refuse(faults: &Faults) -> Result<(), Broken> {
+    match faults.plan.rules().is_empty() && faults.capacity.is_none() {
+        true => Ok(()),
+        false => Err(Broken::unopenable("faults cannot be injected into a traced command")),
+    }
+}
+
+/// What was recorded, compared with the folder.
+fn read(log: &Log, base: Disk, root: &Path) -> io::Result<Trace> {
+    let mut trace = decode_log(log, base, "")?;
+    trace.unmodelled.extend(match verify(&trace, root) {
+        Ok(difference) => difference.map(|difference| {
+            format!(
+                "the folder was changed by somebody whom the command had not started (a server that runs \
+                 already), or by a 32-bit program: {difference}"
+            )
+        }),
+        Err(error) => Some(format!("the folder cannot be compared with the trace: {error}")),
+    });
+    Ok(trace)
+}
+
+fn untraced(error: io::Error) -> Broken {
+    Broken::unopenable(format!(
+        "the command cannot be traced: {error}; where a container forbids it, allow ptrace (`--cap-add SYS_PTRACE`)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_check_says_is_the_reason_and_may_name_the_verdict() {
+        let one = ExitStatus::from_raw(1 << 8);
+        for (errors, expected) in [
+            ("lost: key 3\n", "lost: key 3"),
+            ("unopenable:x", "unopenable: x"),
+            ("\n corrupt: a\nb", "corrupt: a; b"),
+            ("page 3 is damaged", "corrupt: page 3 is damaged"),
+            ("", "corrupt: the check ended with exit status: 1"),
+        ] {
+            assert_eq!(broken(errors, one).to_string(), expected);
+        }
+        assert_eq!(broken(&"é".repeat(501), one).message().chars().count(), 501);
+    }
+
+    #[test]
+    fn a_shell_tells_of_the_signals_of_its_children() {
+        assert_eq!(died_of(ExitStatus::from_raw(139 << 8)).unwrap().signal(), Some(11));
+        assert_eq!(died_of(ExitStatus::from_raw(6)).unwrap().signal(), Some(6));
+        assert_eq!(died_of(ExitStatus::from_raw(1 << 8)), None);
+        assert_eq!(died_of(ExitStatus::from_raw(255 << 8)), None);
+    }
+
+    #[test]
+    fn a_command_is_found_from_where_the_tool_was_started() {
+        let here = Path::new("/it's");
+        assert_eq!(found("./a b", here), r"'/it'\''s'/./a b");
+        assert_eq!(found("a ./b", here), "a ./b");
+    }
+}

@@ -1,0 +1,568 @@
+//! The calls that change something below the root, or make it durable: what is written down of each.
+//!
+//! A call is looked at when it is about to be made, and where that tells something, again when it has returned.
+
+use std::ffi::c_int;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use libc::sock_filter;
+
+use super::mapped::Mapped;
+use super::recording::Recording;
+use super::tracee::Call;
+use crate::door::flags_of;
+use crate::record::Kind;
+use crate::trap;
+
+/// What is done when a call has returned, with what it returned.
+pub(super) type Exit = Box<dyn FnOnce(&mut Recording, i64)>;
+
+/// How a call goes on.
+pub(super) enum Then {
+    /// It is of no interest.
+    Go,
+    /// It is looked at again at its end.
+    Wait(Exit),
+    /// The same, and nobody changes anything in between.
+    Hold(Exit),
+    /// As on a kernel that does not have it.
+    Refuse,
+}
+
+const CWD: c_int = libc::AT_FDCWD;
+const TMPFILE_BIT: c_int = libc::O_TMPFILE & !libc::O_DIRECTORY;
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940D;
+/// A file that is mapped is compared as a whole at each record: larger ones would take too long.
+const MAPPED_MAX: u64 = 64 << 20;
+
+/// The calls at whose entry a traced thread stops.
+pub(super) fn filter() -> Vec<sock_filter> {
+    const CREATE: u32 = libc::O_CREAT as u32;
+    const TRUNC: u32 = libc::O_TRUNC as u32;
+    const TMP: u32 = TMPFILE_BIT as u32;
+    const ANY: &[u32] =
+        &[CREATE, TRUNC, TMP, CREATE | TRUNC, CREATE | TMP, TRUNC | TMP, CREATE | TRUNC | TMP];
+    const MASK: u32 = CREATE | TRUNC | TMP;
+    const SOMETIMES: &[trap::Sometimes] = &[
+        (libc::SYS_open, 1, MASK, ANY),
+        (libc::SYS_openat, 2, MASK, ANY),
+        (libc::SYS_ioctl, 1, u32::MAX, &[FICLONE, FICLONERANGE]),
+        (
+            libc::SYS_mmap,
+            3,
+            (libc::MAP_TYPE | libc::MAP_ANONYMOUS) as u32,
+            &[libc::MAP_SHARED as u32, libc::MAP_SHARED_VALIDATE as u32],
+        ),
+    ];
+    // Descriptors are looked up when they are used, and chance and time stay what they are.
+    const NEVER: [i64; 7] = [
+        libc::SYS_close,
+        libc::SYS_close_range,
+        libc::SYS_dup,
+        libc::SYS_dup2,
+        libc::SYS_dup3,
+        libc::SYS_mremap,
+        libc::SYS_getrandom,
+    ];
+    let sometimes = |call: &i64| SOMETIMES.iter().any(|(sometimes, ..)| sometimes == call);
+    let always = trap::ALWAYS.iter().filter(|call| !NEVER.contains(call) && !sometimes(call));
+    let always: Vec<i64> = always.copied().collect();
+    trap::filter(SOMETIMES, &always, &[trap::traced()])
+}
+
+impl Recording {
+    /// Whether a call has to wait while another one is changing something.
+    pub(super) fn may_change(&self, call: &Call) -> bool {
+        match call.number {
+            libc::SYS_fsync
+            | libc::SYS_fdatasync
+            | libc::SYS_sync
+            | libc::SYS_syncfs
+            | libc::SYS_sync_file_range
+            | libc::SYS_msync => false,
+            libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2
+            | libc::SYS_sendfile => call.file(call.fd(0)).is_some_and(|file| self.is_below(&file)),
+            libc::SYS_splice | libc::SYS_copy_file_range => {
+                call.file(call.fd(2)).is_some_and(|file| self.is_below(&file))
+            }
+            _ => true,
+        }
+    }
+
+    /// A call is about to be made.
+    pub(super) fn entered(&mut self, call: Call) -> Then {
+        let [a, b, c, d, e, _] = call.args;
+        let (fd_a, fd_c) = (a as c_int, c as c_int);
+        match call.number {
+            libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2 => self.write(call),
+            libc::SYS_open => self.open(call, CWD, a, b as c_int, c),
+            libc::SYS_creat => {
+                self.open(call, CWD, a, libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY, b)
+            }
+            libc::SYS_openat => self.open(call, fd_a, b, c as c_int, d),
+            libc::SYS_openat2 => match call.words(c, 2) {
+                Some(how) => self.open(call, fd_a, b, how[0] as c_int, how[1]),
+                None => Then::Go,
+            },
+            libc::SYS_mknod => self.make_node(call, CWD, a, b),
+            libc::SYS_mknodat => self.make_node(call, fd_a, b, c),
+            libc::SYS_ftruncate => self.set_len(call, call.name_of(fd_a), b),
+            libc::SYS_truncate => match call.path(CWD, a) {
+                Some(path) => self.set_len(call, path, b),
+                None => Then::Go,
+            },
+            libc::SYS_fallocate => self.allocate(call),
+            libc::SYS_fchmod => self.set_mode(call, Some(call.name_of(fd_a)), b, 0),
+            libc::SYS_chmod => self.set_mode(call, call.path(CWD, a), b, 0),
+            libc::SYS_fchmodat => self.set_mode(call, call.path(fd_a, b), c, 0),
+            libc::SYS_fchmodat2 => self.set_mode(call, call.path(fd_a, b), c, d as c_int),
+            libc::SYS_ioctl => self.beyond(Some(call.name_of(fd_a)), true, "a file was cloned"),
+            libc::SYS_fsetxattr | libc::SYS_fremovexattr => {
+                self.beyond(Some(call.name_of(fd_a)), true, ATTRIBUTES)
+            }
+            libc::SYS_setxattr | libc::SYS_removexattr => {
+                self.beyond(call.path(CWD, a), true, ATTRIBUTES)
+            }
+            libc::SYS_lsetxattr | libc::SYS_lremovexattr => {
+                self.beyond(call.path(CWD, a), false, ATTRIBUTES)
+            }
+            libc::SYS_sendfile => self.copied(call, fd_a, None),
+            libc::SYS_splice | libc::SYS_copy_file_range => self.copied(call, fd_c, Some(d)),
+            libc::SYS_fsync | libc::SYS_fdatasync => self.sync(call, Kind::Sync, &[]),
+            libc::SYS_sync_file_range => self.sync(call, Kind::SyncRange, &[b, c, d]),
+            libc::SYS_sync => self.sync_all(call),
+            libc::SYS_syncfs => match call.file(fd_a) {
+                Some(file) if self.is_on_device(&file) => self.sync_all(call),
+                _ => Then::Go,
+            },
+            libc::SYS_msync => self.sync_mapping(call),
+            libc::SYS_mmap => self.map(call),
+            libc::SYS_rename => self.rename(call, (CWD, a), (CWD, b), 0),
+            libc::SYS_renameat => self.rename(call, (fd_a, b), (fd_c, d), 0),
+            libc::SYS_renameat2 => self.rename(call, (fd_a, b), (fd_c, d), e as u32),
+            libc::SYS_link => self.link(call, (CWD, a), (CWD, b), 0),
+            libc::SYS_linkat => self.link(call, (fd_a, b), (fd_c, d), e as c_int),
+            libc::SYS_unlink => self.unlink(call, CWD, a, Kind::Unlink),
+            libc::SYS_rmdir => self.unlink(call, CWD, a, Kind::RemoveDir),
+            libc::SYS_unlinkat if c as c_int & libc::AT_REMOVEDIR != 0 => {
+                self.unlink(call, fd_a, b, Kind::RemoveDir)
+            }
+            libc::SYS_unlinkat => self.unlink(call, fd_a, b, Kind::Unlink),
+            libc::SYS_mkdir => self.make(call, call.path(CWD, a), Kind::MakeDir, Some(b), &[]),
+            libc::SYS_mkdirat => self.make(call, call.path(fd_a, b), Kind::MakeDir, Some(c), &[]),
+            libc::SYS_symlink => self.symlink(call, a, CWD, b),
+            libc::SYS_symlinkat => self.symlink(call, a, b as c_int, c),
+            libc::SYS_io_setup | libc::SYS_io_uring_setup => Then::Refuse,
+            _ => Then::Go,
+        }
+    }
+
+    fn below(&self, path: &Path, follow: bool) -> Option<Metadata> {
+        let found = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
+        found.ok().filter(|file| self.is_below(file))
+    }
+
+    /// A call of which the start says all.
+    fn simple(
+        &mut self,
+        call: Call,
+        kind: Kind,
+        words: &[u64],
+        name: &[u8],
+        done: impl FnOnce(&mut Recording) + 'static,
+    ) -> Then {
+        let start = self.start(&call, kind, words, name, &[]);
+        Then::Hold(Box::new(move |recording, returned| {
+            recording.end(&call, start, returned, None);
+            if returned >= 0 {
+                done(recording);
+            }
+        }))
+    }
+
+    /// `write`, `pwrite64`, `writev`, `pwritev`, `pwritev2`.
+    fn write(&mut self, call: Call) -> Then {
+        let fd = call.fd(0);
+        let Some(file) = call.file(fd) else { return Then::Go };
+        if self.is_output(&file) {
+            return Then::Wait(Box::new(move |recording, _| recording.listen(&call)));
+        }
+        if !file.is_file() || !self.is_below(&file) {
+            return Then::Go;
+        }
+        let [_, from, count, at, ..] = call.args;
+        let at = match call.number {
+            libc::SYS_write | libc::SYS_writev => None,
+            libc::SYS_pwritev2 if at == u64::MAX => None,
+            _ => Some(at),
+        };
+        let asked = if call.number == libc::SYS_pwritev2 { call.args[5] as c_int } else { 0 };
+        let data = match call.number {
+            libc::SYS_write | libc::SYS_pwrite64 => call.memory(from, count as usize).ok(),
+            _ => gathered(&call, from, count as usize),
+        };
+        let (Some(opened), Some(data)) = (call.opened(fd), data) else { return Then::Go };
+        if data.is_empty() {
+            return Then::Go;
+        }
+        let appends = (opened.flags & libc::O_APPEND != 0 && asked & libc::RWF_NOAPPEND == 0)
+            || asked & libc::RWF_APPEND != 0;
+        let offset = if appends { file.size() } else { at.unwrap_or(opened.position) };
+        let ino = file.ino();
+        let words = [ino, offset, flags_of(opened.flags, asked, appends)];
+        let start = self.start(&call, Kind::Write, &words, &[], &data);
+        let direct = opened.flags & libc::O_DIRECT != 0;
+        Then::Hold(Box::new(move |recording, returned| {
+            recording.end(&call, start, returned, None);
+            if let Ok(written) = usize::try_from(returned) {
+                recording.mapped.wrote(ino, offset, &data[..written.min(data.len())]);
+            } else if direct {
+                recording.unmodelled("a direct write failed, and may have been done in part");
+            }
+        }))
+    }
+
+    /// Calls that move bytes within the kernel: what they were is read from the file afterwards.
+    fn copied(&mut self, call: Call, to: c_int, at: Option<u64>) -> Then {
+        let Some(file) = call.file(to) else { return Then::Go };
+        if self.is_output(&file) {
+            return Then::Wait(Box::new(move |recording, _| recording.listen(&call)));
+        }
+        if !file.is_file() || !self.is_below(&file) {
+            return Then::Go;
+        }
+        let Some(opened) = call.opened(to) else { return Then::Go };
+        let appends = opened.flags & libc::O_APPEND != 0;
+        let given = at.filter(|&at| at != 0).and_then(|at| call.words(at, 1));
+        let offset = match given {
+            _ if appends => file.size(),
+            Some(given) => given[0],
+            None => opened.position,
+        };
+        let Ok(reader) = fs::File::open(call.name_of(to)) else { return self.unreadable() };
+        Then::Hold(Box::new(move |recording, returned| {
+            let Ok(len @ 1..) = usize::try_from(returned) else { return };
+            let mut data = vec![0; len];
+            if reader.read_exact_at(&mut data, offset).is_err() {
+                return recording.unmodelled(UNREADABLE);
+            }
+            let words = [file.ino(), offset, flags_of(opened.flags, 0, appends)];
+            recording.mapped.wrote(file.ino(), offset, &data);
+            let start = recording.start(&call, Kind::Write, &words, &[], &data);
+            recording.end(&call, start, returned, None);
+        }))
+    }
+
+    fn unreadable(&mut self) -> Then {
+        self.unmodelled(UNREADABLE);
+        Then::Go
+    }
+
+    fn open(&mut self, call: Call, dir: c_int, at: u64, flags: c_int, mode: u64) -> Then {
+        let Some(path) = call.path(dir, at).filter(|_| flags & libc::O_PATH == 0) else {
+            return Then::Go;
+        };
+        let flag_word = flags as u64;
+        if flags & TMPFILE_BIT != 0 {
+            let Some(folder) = self.below(&path, true) else { return Then::Go };
+            let start = self.start(&call, Kind::TempFile, &[folder.ino(), mode], &[], &[]);
+            return Then::Hold(Box::new(move |recording, returned| {
+                let made = opened_as(&call, returned);
+                recording.end(&call, start, returned, made.as_ref());
+                made.iter().for_each(|made| recording.lost_name(made));
+            }));
+        }
+        let creates = flags & libc::O_CREAT != 0;
+        match fs::metadata(&path) {
+            Ok(file) => {
+                let empties = flags & libc::O_TRUNC != 0
+                    && file.is_file()
+                    && !(creates && flags & libc::O_EXCL != 0);
+                if !empties || !self.is_below(&file) {
+                    return Then::Go;
+                }
+                let ino = file.ino();
+                self.simple(call, Kind::Open, &[0, ino, flag_word, mode], &[], move |recording| {
+                    recording.mapped.resized(ino, 0);
+                })
+            }
+            Err(_) if creates => {
+                let Some(place) = self.place(&path) else { return Then::Go };
+                let dangling = fs::symlink_metadata(&path).is_ok();
+                let words = [place.parent, 0, flag_word, mode];
+                let start = self.start(&call, Kind::Open, &words, &place.name, &[]);
+                Then::Hold(Box::new(move |recording, returned| {
+                    let made = opened_as(&call, returned);
+                    recording.end(&call, start, returned, made.as_ref());
+                    let Some(made) = made else { return };
+                    recording.got_name(&made);
+                    if dangling {
+                        recording.unmodelled("a file was created through a dangling symbolic link");
+                    }
+                }))
+            }
+            Err(_) => Then::Go,
+        }
+    }
+
+    fn make_node(&mut self, call: Call, dir: c_int, at: u64, mode: u64) -> Then {
+        let path = call.path(dir, at);
+        if matches!(mode as u32 & libc::S_IFMT, 0 | libc::S_IFREG) {
+            return self.make(call, path, Kind::Open, Some(mode), &[]);
+        }
+        match path.and_then(|path| self.place(&path)) {
+            Some(_) => Then::Wait(Box::new(|recording, returned| {
+                if returned == 0 {
+                    recording.unmodelled("a device, a pipe or a socket was made");
+                }
+            })),
+            None => Then::Go,
+        }
+    }
+
+    fn symlink(&mut self, call: Call, target: u64, dir: c_int, at: u64) -> Then {
+        match call.text(target) {
+            Some(target) => self.make(call, call.path(dir, at), Kind::Symlink, None, &target),
+            None => Then::Go,
+        }
+    }
+
+    /// A call that makes a new inode at a path.
+    fn make(
+        &mut self,
+        call: Call,
+        path: Option<PathBuf>,
+        kind: Kind,
+        mode: Option<u64>,
+        data: &[u8],
+    ) -> Then {
+        let Some(path) = path else { return Then::Go };
+        let Some(place) = self.place(&path) else { return Then::Go };
+        let flags = (libc::O_CREAT | libc::O_EXCL) as u64;
+        let words = match (kind, mode) {
+            (Kind::Open, Some(mode)) => vec![place.parent, 0, flags, mode],
+            (_, Some(mode)) => vec![place.parent, mode],
+            (_, None) => vec![place.parent],
+        };
+        let start = self.start(&call, kind, &words, &place.name, data);
+        Then::Hold(Box::new(move |recording, returned| {
+            let made = fs::symlink_metadata(trimmed(&path)).ok().filter(|_| returned == 0);
+            recording.end(&call, start, returned, made.as_ref());
+            made.iter().for_each(|made| recording.got_name(made));
+        }))
+    }
+
+    fn set_len(&mut self, call: Call, path: PathBuf, len: u64) -> Then {
+        let Some(file) = self.below(&path, true) else { return Then::Go };
+        let ino = file.ino();
+        self.simple(call, Kind::SetLen, &[ino, len], &[], move |recording| {
+            recording.mapped.resized(ino, len);
+        })
+    }
+
+    fn allocate(&mut self, call: Call) -> Then {
+        let [_, mode, offset, len, ..] = call.args;
+        let path = call.name_of(call.fd(0));
+        let Some(file) = self.below(&path, true) else { return Then::Go };
+        let (ino, old) = (file.ino(), file.len());
+        let end = offset.saturating_add(len);
+        let words = [ino, u64::from(mode as u32), offset, len];
+        self.simple(call, Kind::Allocate, &words, &[], move |recording| {
+            if mode as c_int & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 {
+                recording.mapped.zeroed(ino, offset, end);
+            }
+            if mode as c_int & libc::FALLOC_FL_KEEP_SIZE == 0 {
+                recording.mapped.resized(ino, old.max(end));
+            }
+        })
+    }
+
+    fn set_mode(&mut self, call: Call, path: Option<PathBuf>, mode: u64, flags: c_int) -> Then {
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        match path.and_then(|path| self.below(&path, follow)) {
+            Some(file) => self.simple(call, Kind::Chmod, &[file.ino(), mode], &[], |_| {}),
+            None => Then::Go,
+        }
+    }
+
+    /// A call that the log cannot tell.
+    fn beyond(&mut self, path: Option<PathBuf>, follow: bool, what: &'static str) -> Then {
+        match path.and_then(|path| self.below(&path, follow)) {
+            Some(_) => Then::Wait(Box::new(move |recording, returned| {
+                if returned >= 0 {
+                    recording.unmodelled(what);
+                }
+            })),
+            None => Then::Go,
+        }
+    }
+
+    fn sync(&mut self, call: Call, kind: Kind, range: &[u64]) -> Then {
+        let Some(file) = call.file(call.fd(0)).filter(|file| self.is_below(file)) else {
+            return Then::Go;
+        };
+        let mut words = vec![file.ino()];
+        words.extend(range);
+        self.waited_for(call, kind, &words)
+    }
+
+    fn sync_all(&mut self, call: Call) -> Then {
+        self.waited_for(call, Kind::SyncAll, &[])
+    }
+
+    fn sync_mapping(&mut self, call: Call) -> Then {
+        let [at, len, flags, ..] = call.args;
+        let Some((dev, ino, offset)) = call.mapped(at) else { return Then::Go };
+        if !self.is_ours(dev, ino) {
+            return Then::Go;
+        }
+        self.waited_for(call, Kind::Msync, &[ino, offset, len, flags, 0])
+    }
+
+    fn waited_for(&mut self, call: Call, kind: Kind, words: &[u64]) -> Then {
+        let start = self.start(&call, kind, words, &[], &[]);
+        Then::Wait(Box::new(move |recording, returned| {
+            recording.end(&call, start, returned, None);
+        }))
+    }
+
+    fn map(&mut self, call: Call) -> Then {
+        let fd = call.fd(4);
+        let Some(file) = call.file(fd).filter(|file| file.is_file() && self.is_below(file)) else {
+            return Then::Go;
+        };
+        // Through one that is opened to be read nobody can ever store.
+        let writes = |flags: c_int| flags & libc::O_ACCMODE == libc::O_RDWR;
+        if !call.opened(fd).is_some_and(|opened| writes(opened.flags)) {
+            return Then::Go;
+        }
+        if file.len() > MAPPED_MAX {
+            self.unmodelled("a file of more than 64 MiB was mapped to be shared");
+            return Then::Go;
+        }
+        let Ok(file) = Mapped::open(&call.name_of(fd)) else { return self.unreadable() };
+        Then::Hold(Box::new(move |recording, returned| {
+            let failed = (-4095..0).contains(&returned);
+            if !failed && recording.mapped.add(file).is_err() {
+                recording.unmodelled(UNREADABLE);
+            }
+        }))
+    }
+
+    fn unlink(&mut self, call: Call, dir: c_int, at: u64, kind: Kind) -> Then {
+        let Some(path) = call.path(dir, at) else { return Then::Go };
+        let Some(place) = self.place(&path) else { return Then::Go };
+        let Ok(gone) = fs::symlink_metadata(trimmed(&path)) else { return Then::Go };
+        self.simple(call, kind, &[place.parent, gone.ino()], &place.name, move |recording| {
+            recording.lost_name(&gone);
+        })
+    }
+
+    fn link(&mut self, call: Call, from: (c_int, u64), to: (c_int, u64), flags: c_int) -> Then {
+        let source = match call.path(from.0, from.1) {
+            Some(path) if flags & libc::AT_SYMLINK_FOLLOW != 0 => fs::metadata(path).ok(),
+            Some(path) => fs::symlink_metadata(path).ok(),
+            None if flags & libc::AT_EMPTY_PATH != 0 => call.file(from.0),
+            None => None,
+        };
+        let Some(to) = call.path(to.0, to.1) else { return Then::Go };
+        let below = source.filter(|source| self.is_below(source));
+        match (below, self.place(&to)) {
+            (Some(source), Some(place)) => {
+                let words = [source.ino(), place.parent];
+                self.simple(call, Kind::Link, &words, &place.name, move |recording| {
+                    recording.got_name(&source);
+                })
+            }
+            (None, None) => Then::Go,
+            _ => across(),
+        }
+    }
+
+    fn rename(&mut self, call: Call, from: (c_int, u64), to: (c_int, u64), flags: u32) -> Then {
+        let (Some(from), Some(to)) = (call.path(from.0, from.1), call.path(to.0, to.1)) else {
+            return Then::Go;
+        };
+        let (source, target) = match (self.place(&from), self.place(&to)) {
+            (Some(source), Some(target)) => (source, target),
+            (None, None) => return Then::Go,
+            _ => return across(),
+        };
+        let Ok(moved) = fs::symlink_metadata(trimmed(&from)) else { return Then::Go };
+        let replaced = fs::symlink_metadata(trimmed(&to)).ok();
+        let words = [
+            source.parent,
+            moved.ino(),
+            target.parent,
+            replaced.as_ref().map_or(0, Metadata::ino),
+            u64::from(flags),
+        ];
+        let start = self.start(&call, Kind::Rename, &words, &source.name, &target.name);
+        Then::Hold(Box::new(move |recording, returned| {
+            recording.end(&call, start, returned, None);
+            if returned != 0 {
+                return;
+            }
+            // Two names of one inode both stay.
+            let gone = replaced.filter(|replaced| replaced.ino() != moved.ino());
+            gone.iter()
+                .filter(|_| flags & libc::RENAME_EXCHANGE == 0)
+                .for_each(|gone| recording.lost_name(gone));
+            if flags & libc::RENAME_WHITEOUT != 0 {
+                recording.unmodelled("a rename left a whiteout");
+            }
+        }))
+    }
+}
+
+const ATTRIBUTES: &str = "an extended attribute was changed";
+const UNREADABLE: &str = "a file below the root cannot be read by the one who records";
+
+/// One end below the root and one outside: what comes in has an unknown past, what goes out an unknown future.
+fn across() -> Then {
+    Then::Wait(Box::new(|recording, returned| {
+        if returned == 0 {
+            recording.unmodelled("a file was renamed or linked into the root or out of it");
+        }
+    }))
+}
+
+/// A path without slashes at its end, behind which a symbolic link would be followed.
+fn trimmed(path: &Path) -> &Path {
+    path.components().as_path()
+}
+
+/// What a descriptor that was just returned stands for.
+fn opened_as(call: &Call, returned: i64) -> Option<Metadata> {
+    let fd = c_int::try_from(returned).ok().filter(|fd| *fd >= 0)?;
+    call.file(fd)
+}
+
+/// The bytes of a vector of parts; fewer where some cannot be read.
+fn gathered(call: &Call, at: u64, count: usize) -> Option<Vec<u8>> {
+    const PARTS_MAX: usize = 1024;
+    if count > PARTS_MAX {
+        return None; // refused by the kernel
+    }
+    let mut data = Vec::new();
+    for part in call.words(at, count * 2)?.chunks_exact(2) {
+        let bytes = call.memory(part[0], part[1] as usize).ok()?;
+        let whole = bytes.len() == part[1] as usize;
+        data.extend(bytes);
+        if !whole {
+            break;
+        }
+    }
+    Some(data)
+}
