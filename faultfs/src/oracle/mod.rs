@@ -4,13 +4,15 @@
 //! engine is opened and read is the caller's, so they serve every door alike: a
 //! [`FaultFs`](crate::FaultFs) and a folder, a log and a database.
 //!
-//! | what the engine keeps | oracle |
-//! |---|---|
-//! | records in the order in which they were appended | [`Log`] |
-//! | keys and values, changed in batches | [`KeyValue`] |
-//! | one value that is replaced as a whole | [`Replaced`] |
-//! | anything, compared with runs that did not crash | [`Uncrashed`] |
-//! | anything: it opens and answers, no more | the closure itself, `\|root, _\| open(root)?.answer()` |
+//! | what the engine keeps | oracle | drawn workload |
+//! |---|---|---|
+//! | records in the order in which they were appended | [`Log`] | [`Records`], [`log`](Records::log) |
+//! | keys and values, changed in batches | [`KeyValue`] | [`Batches`], [`key_value`](Batches::key_value) |
+//! | one value that is replaced as a whole | [`Replaced`] | [`Records`], [`replaced`](Records::replaced) |
+//! | anything, compared with runs that did not crash | [`Uncrashed`] | either |
+//! | anything: it opens and answers, no more | the closure itself, `\|root, _\| open(root)?.answer()` | either |
+//!
+//! A [`Workload`] is drawn by `proptest` or `arbitrary`, shrinks, runs, and knows its oracle.
 //!
 //! The ids of the marks are the order: what `begin(3)` announced comes after what `begin(2)` did. What was
 //! reported as failed may be there or not, and promises nothing.
@@ -18,15 +20,21 @@
 //! Verdicts: [`lost`](Broken::lost) where something acknowledged is gone and what is left would be right
 //! without it, [`corrupt`](Broken::corrupt) for everything that the engine was never asked to be.
 
+#[cfg(any(feature = "proptest", feature = "arbitrary"))]
+mod drawn;
 mod key_value;
 mod log;
 mod replaced;
 mod uncrashed;
+mod workload;
 
+#[cfg(feature = "proptest")]
+pub use drawn::Steps;
 pub use key_value::KeyValue;
 pub use log::Log;
 pub use replaced::Replaced;
 pub use uncrashed::Uncrashed;
+pub use workload::{Asked, Batch, Batches, Change, Length, Records, Step, Workload};
 
 use crate::trace::Marks;
 use crate::verdict::Broken;
