@@ -4,21 +4,25 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use faultfs::disk::Disk;
 use faultfs::explore::{Door, Explore, Faults, Recovered, marks_before};
-use faultfs::folder::Folder;
+use faultfs::folder::{Folder, Stash};
 use faultfs::reads::Reads;
 use faultfs::trace::{Mark, Marks, Trace};
 use faultfs::verdict::Broken;
 use faultfs::{Error, Injector, Result, Seen};
 
 use crate::decode::decode_whole;
+use crate::removals::{self, Removals};
 use crate::{Mounted, Options, Session, calls, decode, session, snapshot, verify};
 
 /// The folder that the workload gets, and the log of what it did there.
 const ROOT: &str = "root";
 const LOG: &str = "log";
+/// Where a check's files are kept that it removed.
+const ASIDE: &str = "aside";
 
 /// Explores what a workload on real files may leave on the disk when the power goes, with the engine
 /// unchanged: every file call of this program below the folder is recorded.
@@ -54,7 +58,9 @@ where
 #[derive(Debug)]
 pub struct Interposed<W> {
     workload: W,
-    state: Option<Folder>,
+    /// What the last check was given, and what was kept of it.
+    state: Option<(Folder, Arc<Stash>)>,
+    compares: bool,
     from_memory: bool,
     follows: bool,
     reads: Option<Reads>,
@@ -70,6 +76,7 @@ where
         Interposed {
             workload,
             state: None,
+            compares: false,
             from_memory: false,
             follows: false,
             reads: None,
@@ -159,8 +166,23 @@ where
         if self.from_memory {
             return self.check_from_memory(&root, disk, check);
         }
-        self.state.get_or_insert_with(|| Folder::new(&root)).write(disk)?;
+        let (folder, stash) = match &mut self.state {
+            Some(state) => state,
+            None => {
+                let stash = Arc::new(Stash::new(&root, room.join(ASIDE), removals::is_alone)?);
+                self.state.insert((Folder::new(&root).with_stash(stash.clone()), stash))
+            }
+        };
+        folder.write(disk)?;
+        if std::mem::take(&mut self.compares) {
+            folder.verify(disk)?;
+        }
+        let _removals = Removals::kept_in(stash);
         check(&root)
+    }
+
+    fn compare_next(&mut self) {
+        self.compares = true;
     }
 
     fn recover(

@@ -1,15 +1,16 @@
 //! A real folder as a disk, and how the two differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
 
-use super::{CHUNK, MODE_BITS, list, path_in};
+use super::{CHUNK, MODE_BITS, as_path, list};
 use crate::disk::{Body, Content, Disk, Inode};
 use crate::op::{Ino, Kind, Name, PAGE, Slot};
 
@@ -35,8 +36,8 @@ fn add_dir(
     dir: &Path,
     dir_ino: Ino,
 ) -> io::Result<()> {
-    for (name, found) in list(dir)? {
-        let path = path_in(dir, &name);
+    for (name, kind) in list(dir)? {
+        let path = dir.join(as_path(&name));
         let slot = Slot { dir: dir_ino, name };
         let metadata = path.symlink_metadata()?;
         let identity = (metadata.dev(), metadata.ino());
@@ -44,10 +45,10 @@ fn add_dir(
             disk.set_slot(&slot, Some(ino));
             continue;
         }
-        let kind = match found.kind {
-            kind if kind.is_file() => Kind::File,
-            kind if kind.is_dir() => Kind::Dir,
-            kind if kind.is_symlink() => {
+        let kind = match kind {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => {
                 Kind::Symlink(Name::new(fs::read_link(&path)?.as_os_str().as_bytes()))
             }
             kind => {
@@ -80,7 +81,12 @@ fn add_dir(
 
 /// Reads a file, passing over its holes.
 fn add_content(path: &Path, content: &mut Content) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).open(path)?;
+    // Looking changes nothing, where it is ours to say so.
+    let flags = OFlags::NOATIME | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(Errno::PERM) => File::open(path)?,
+        other => other?.into(),
+    };
     let len = file.metadata()?.len();
     let mut chunk = vec![0; CHUNK];
     let mut at = 0;

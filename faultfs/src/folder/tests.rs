@@ -8,11 +8,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Folder, TIME_SECONDS, difference, snapshot};
+use super::{Folder, Stash, TIME_SECONDS, difference, snapshot};
 use crate::disk::Disk;
 use crate::op::{Bytes, Op};
 use crate::op::{Ino, Kind, Name, Slot};
+use crate::session::Session;
+use crate::verdict::Verdict;
 
 /// One step of building a disk; whatever it cannot do on the disk at hand it leaves out.
 #[derive(Clone, Debug)]
@@ -118,26 +121,156 @@ fn assert_times_are_fixed(root: &Path, disk: &Disk) {
     }
 }
 
+/// What recovery, or anybody else, may do to a real folder.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// Told to the stash first, as the interposed door does; then in the usual way.
+    Remove(u8),
+    /// Unseen.
+    Unlink(u8),
+    /// Removed and made again.
+    Replace(u8),
+    Move(u8, u8),
+    Overwrite(u8, u16),
+    Foreign(u8),
+    Shut(u8),
+}
+
+fn name(number: u8) -> String {
+    match number {
+        128.. => format!("n{}/m{}", number % 5, number % 3),
+        _ => format!("n{}", number % 5),
+    }
+}
+
+impl Deed {
+    /// Whatever it cannot do it leaves out.
+    fn carry_out(&self, root: &Path, stash: &Stash) {
+        let at = |number: &u8| root.join(name(*number));
+        let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let remove = |path: &Path| stash.remove(path) || fs::remove_file(path).is_ok();
+        match self {
+            Deed::Remove(n) => drop(is_file(&at(n)) && remove(&at(n))),
+            Deed::Unlink(n) => drop(fs::remove_file(at(n))),
+            Deed::Replace(n) if is_file(&at(n)) => {
+                remove(&at(n));
+                fs::write(at(n), "another").unwrap();
+            }
+            Deed::Replace(_) => {}
+            Deed::Move(from, to) => drop(fs::rename(at(from), at(to))),
+            Deed::Overwrite(n, offset) => {
+                if let Ok(file) = OpenOptions::new().write(true).open(at(n)) {
+                    file.write_all_at(b"recovered", u64::from(*offset)).unwrap();
+                }
+            }
+            Deed::Foreign(n) => drop(fs::write(root.join(format!("foreign{n}")), "x")),
+            Deed::Shut(n) => drop(fs::set_permissions(at(n), Permissions::from_mode(0o100))),
+        }
+    }
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let n = any::<u8>;
+    let deed = prop_oneof![
+        4 => n().prop_map(Deed::Remove),
+        1 => n().prop_map(Deed::Unlink),
+        1 => n().prop_map(Deed::Replace),
+        1 => (n(), n()).prop_map(|(a, b)| Deed::Move(a, b)),
+        2 => (n(), any::<u16>()).prop_map(|(a, b)| Deed::Overwrite(a, b)),
+        1 => n().prop_map(Deed::Foreign),
+        1 => n().prop_map(Deed::Shut),
+    ];
+    proptest::collection::vec(deed, 0..6)
+}
+
+/// A folder in memory, where directories count their names, and one that may be elsewhere; both with a stash.
+fn folders() -> (Session, tempfile::TempDir, [(Folder, Arc<Stash>); 2]) {
+    let (session, elsewhere) = (Session::new().unwrap(), tempfile::tempdir().unwrap());
+    let folders = [session.path(), elsewhere.path()].map(|base| {
+        let root = base.join("state");
+        let stash = Arc::new(Stash::new(&root, base.join("aside"), |_| true).unwrap());
+        (Folder::new(root).with_stash(stash.clone()), stash)
+    });
+    (session, elsewhere, folders)
+}
+
 proptest! {
-    /// One folder takes the form of one disk after another: some have nothing to do with each
-    /// other, some differ by a few steps.
+    /// One folder takes the form of one disk after another, whatever was done to it: some disks have nothing
+    /// to do with each other, some differ by a few steps.
     #[test]
     fn a_folder_becomes_equal_to_any_disk_after_any_other(
-        rounds in proptest::collection::vec((steps(), any::<bool>()), 1..5)
+        rounds in proptest::collection::vec((steps(), any::<bool>(), deeds()), 1..6)
     ) {
-        let base = tempfile::tempdir().unwrap();
-        let mut folder = Folder::new(base.path().join("state"));
+        let (_session, _elsewhere, mut folders) = folders();
         let mut disk = Disk::new();
-        for (steps, anew) in rounds {
+        for (steps, anew, deeds) in rounds {
             if anew {
                 disk = Disk::new();
             }
             steps.iter().for_each(|step| apply(&mut disk, step));
-            folder.write(&disk).unwrap();
-            prop_assert_eq!(difference(&disk, &snapshot(folder.path()).unwrap()), None);
-            prop_assert_eq!(snapshot(folder.path()).unwrap().digest(), disk.digest());
-            assert_times_are_fixed(folder.path(), &disk);
+            for (folder, stash) in &mut folders {
+                folder.write(&disk).unwrap();
+                prop_assert!(folder.verify(&disk).is_ok(), "{:?}", folder.verify(&disk));
+                prop_assert_eq!(snapshot(folder.path()).unwrap().digest(), disk.digest());
+                assert_times_are_fixed(folder.path(), &disk);
+                deeds.iter().for_each(|deed| deed.carry_out(folder.path(), stash));
+            }
         }
+    }
+}
+
+/// The file at a path, by its number, which changes when it is made anew.
+fn number(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn what_is_removed_comes_back_as_it_was_to_be() {
+    let (_session, _elsewhere, folders) = folders();
+    for (mut folder, stash) in folders {
+        let disk = a_disk();
+        folder.write(&disk).unwrap();
+        let file = folder.path().join("n0");
+        let before = number(&file);
+        fs::write(&file, "what recovery wrote").unwrap();
+        assert!(stash.remove(&file) && !file.exists());
+        // A disk without it comes in between.
+        folder.write(&Disk::new()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        folder.write(&disk).unwrap();
+        assert_eq!(number(&file), before);
+        folder.verify(&disk).unwrap();
+        assert_times_are_fixed(folder.path(), &disk);
+    }
+}
+
+#[test]
+fn a_file_that_somebody_has_open_or_that_has_two_names_is_not_kept() {
+    let session = Session::new().unwrap();
+    let root = session.path().join("state");
+    let stash = Arc::new(Stash::new(&root, session.path().join("aside"), |_| false).unwrap());
+    let mut folder = Folder::new(&root).with_stash(stash.clone());
+    let disk = a_disk();
+    folder.write(&disk).unwrap();
+    // The answer of who looks is no; a name of two; a directory; what is not there; what is elsewhere.
+    for path in ["state/n0", "state/n1", "state/n3", "state/none", "elsewhere"] {
+        assert!(!stash.remove(&session.path().join(path)), "{path}");
+    }
+    // Seen to go, and still there.
+    folder.write(&disk).unwrap();
+    folder.verify(&disk).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_not_as_it_should_be_is_found_out() {
+    let (_session, _elsewhere, folders) = folders();
+    for (mut folder, _) in folders {
+        let disk = a_disk();
+        folder.write(&disk).unwrap();
+        fs::write(folder.path().join("n3/foreign"), "").unwrap();
+        let broken = folder.verify(&disk).unwrap_err();
+        assert_eq!(broken.verdict(), Verdict::NotMeasured);
+        assert!(broken.to_string().ends_with("n3/foreign should not be there"), "{broken}");
     }
 }
 

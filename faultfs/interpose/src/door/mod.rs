@@ -27,8 +27,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering::*};
 
-use crate::memory;
 use crate::record::{Kind, header};
+use crate::{memory, removals};
 
 use faults::{Armed, Faults};
 pub(crate) use files::flags_of;
@@ -73,6 +73,7 @@ impl Call {
         match DOOR.doing.load(Relaxed) {
             NOTHING => self.perform(),
             RECORDING => self.judge(),
+            KEEPING => removals::pass(&self),
             _ => memory::pass(&self),
         }
     }
@@ -176,6 +177,7 @@ pub(crate) static DOOR: Door = Door {
 const NOTHING: u8 = 0;
 const RECORDING: u8 = 1;
 const MOUNTED: u8 = 2;
+const KEEPING: u8 = 3;
 
 pub(crate) struct Door {
     doing: AtomicU8,
@@ -225,7 +227,7 @@ impl Door {
     /// The log as for [`Log::open`]; `unforked` must be valid until the process ends.
     pub(crate) unsafe fn open(&self, opening: Opening, known: &[Known]) -> bool {
         assert!(self.lock.acquire(sys::thread()));
-        let vacant = self.doing.load(Relaxed) == NOTHING;
+        let vacant = matches!(self.doing.load(Relaxed), NOTHING | KEEPING);
         if vacant {
             // SAFETY: the caller answers for it.
             unsafe { self.log.open(opening.log, opening.log_len) };
@@ -260,7 +262,17 @@ impl Door {
 
     /// Has calls served from memory; false when the door does something else already.
     pub(crate) fn mount(&self) -> bool {
-        self.doing.compare_exchange(NOTHING, MOUNTED, SeqCst, Relaxed) != Err(RECORDING)
+        let mount = |doing| (doing != RECORDING).then_some(MOUNTED);
+        self.doing.fetch_update(SeqCst, Relaxed, mount).is_ok()
+    }
+
+    /// Has removals told to a stash; false when the door does something else already.
+    pub(crate) fn keep(&self) -> bool {
+        self.doing.compare_exchange(NOTHING, KEEPING, SeqCst, Relaxed).is_ok()
+    }
+
+    pub(crate) fn keep_no_more(&self) {
+        let _ = self.doing.compare_exchange(KEEPING, NOTHING, SeqCst, Relaxed);
     }
 
     pub(crate) fn unmount(&self) {
