@@ -386,7 +386,7 @@ fn settings<'a>(traces: PathBuf, progress: &'a mut dyn FnMut(Progress)) -> Setti
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: 0,
-        recovery_faults: 0,
+        recovery_faults: Default::default(),
         bound,
         progress,
         interrupted: &|| false,

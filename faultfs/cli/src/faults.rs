@@ -141,7 +141,7 @@ fn swept(
         crashes: Crashes::Everywhere,
         bound: explore::Bound::default(),
         recovery_depth: 0,
-        recovery_faults: 0,
+        recovery_faults: Default::default(),
         progress: &mut progress,
         interrupted: &session::interrupted,
     };
@@ -181,7 +181,7 @@ pub(crate) fn replay(token: &Token, from: &From) -> Result<u8, Trouble> {
         crashes: Crashes::Everywhere,
         bound: explore::Bound::default(),
         recovery_depth: 0,
-        recovery_faults: 0,
+        recovery_faults: Default::default(),
         progress: &mut |_| {},
         interrupted: &session::interrupted,
     };

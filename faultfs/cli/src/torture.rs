@@ -177,7 +177,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: job.recovery_depth,
-        recovery_faults: job.recovery_faults,
+        recovery_faults: job.recovery_faults.into(),
         bound: job.bound,
         progress: &mut progress,
         interrupted: &session::interrupted,

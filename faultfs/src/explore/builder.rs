@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::door::Checks;
 use super::{
-    Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, Replay, Settings, Work, shard,
+    Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, RecoveryFaults, Replay,
+    Settings, Work, shard,
 };
 use crate::crash::Token;
 use crate::model::Profile;
@@ -39,7 +40,7 @@ pub struct Explore<D> {
     real_files: bool,
     prune: bool,
     recovery_depth: u32,
-    recovery_faults: u32,
+    recovery_faults: RecoveryFaults,
     traces: Option<PathBuf>,
     first: Vec<String>,
 }
@@ -61,7 +62,7 @@ impl<D: Door> Explore<D> {
             real_files: false,
             prune: true,
             recovery_depth: 0,
-            recovery_faults: 0,
+            recovery_faults: RecoveryFaults::default(),
             traces: None,
             first: Vec::new(),
         }
@@ -205,14 +206,25 @@ impl<D: Door> Explore<D> {
         self
     }
 
-    /// Has things go wrong during recovery, too: in this many of the recoveries, spread over the states that
-    /// hold, every call fails once with an I/O error that a kernel can give for it. What the check says
-    /// then counts for nothing, for an error is an answer; but what such a recovery has left, at once and
-    /// after a power cut that loses everything unsynced, must hold when it is recovered without faults. So
-    /// is found what takes an unreadable log for an empty one. A recovery that panics or dies of a fault leaves
-    /// no record of its disk, and makes the run not measured. Default: 0.
-    pub fn recovery_faults(mut self, recoveries: u32) -> Self {
-        self.recovery_faults = recoveries;
+    /// Has things go wrong during recovery, too, in some of the recoveries, spread over the states that hold.
+    /// With a number, in so many recoveries every call fails with an I/O error, and every sync as each kernel
+    /// fails it, once and from then on for ever; [`RecoveryFaults`] chooses other families or arms a plan.
+    ///
+    /// What the check says then counts for nothing, for an error is an answer; but what such a recovery has left,
+    /// and what a power cut at some crash point after the fault leaves of that, must hold when it is recovered
+    /// without faults. So is found what takes an unreadable log for an empty one, and what removes a log though
+    /// the sync of what it made of it has failed. A recovery that panics or dies of a fault leaves no record of
+    /// its disk, and makes the run not measured. Default: none.
+    ///
+    /// ```
+    /// use faultfs::explore::RecoveryFaults;
+    /// use faultfs::sweep::Group;
+    /// # let explore = faultfs::explore(|fs| Ok(fs.write("a", "b")?)).named("a").in_process();
+    /// let full = RecoveryFaults { groups: vec![Group::NoSpace, Group::Crash], ..RecoveryFaults::from(4) };
+    /// explore.recovery_faults(full).check(|_, _| Ok(()));
+    /// ```
+    pub fn recovery_faults(mut self, faults: impl Into<RecoveryFaults>) -> Self {
+        self.recovery_faults = faults.into();
         self
     }
 
@@ -349,7 +361,7 @@ impl<D: Door> Explore<D> {
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
         settings.recovery_depth = self.recovery_depth;
-        settings.recovery_faults = self.recovery_faults;
+        settings.recovery_faults = std::mem::take(&mut self.recovery_faults);
         settings.crashes = std::mem::take(&mut self.crashes);
         settings.bound = self.bound;
         let Some((launch, call)) = place.launch.clone() else {
@@ -457,7 +469,7 @@ impl Place {
             },
             crashes: Crashes::Everywhere,
             recovery_depth: 0,
-            recovery_faults: 0,
+            recovery_faults: RecoveryFaults::default(),
             bound: Bound::default(),
             progress,
             interrupted: &session::interrupted,

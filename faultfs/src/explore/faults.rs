@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::Error;
 use crate::fs::Capacity;
 use crate::plan::Plan;
+use crate::sweep::Group;
 
 /// What goes wrong while a workload runs. The default: nothing.
 ///
@@ -38,6 +39,49 @@ impl Faults {
         Faults { observe: true, ..Faults::default() }
     }
 }
+
+/// What goes wrong during recoveries. The default: nothing.
+///
+/// ```
+/// use faultfs::explore::RecoveryFaults;
+/// use faultfs::sweep::Group;
+///
+/// let few = RecoveryFaults::from(8);
+/// assert_eq!(few.groups, [Group::Crash, Group::Io, Group::Fsync]);
+/// let more = RecoveryFaults { groups: vec![Group::NoSpace, Group::Short], ..few };
+/// assert_eq!(more.recoveries, 8);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryFaults {
+    /// In how many recoveries, spread over the states that hold.
+    pub recoveries: u32,
+    /// Of these families: one fault a run, at every call, once and from then on for ever. Of the error numbers
+    /// of a family one is tried at each call; disks that are too small, and data that rots at rest, are not.
+    pub groups: Vec<Group>,
+    /// In the place of the families: one run in which these are armed.
+    pub plan: Option<Plan>,
+    /// At how many crash points after the fault the power goes, besides the end of the recovery, where
+    /// [`Group::Crash`] is among the families.
+    pub crash_points: u32,
+}
+
+impl RecoveryFaults {
+    /// Whether the power goes, too.
+    pub(super) fn crashes(&self) -> bool {
+        self.groups.contains(&Group::Crash)
+    }
+}
+
+/// I/O errors and failed syncs in so many recoveries, with power cuts behind them.
+impl From<u32> for RecoveryFaults {
+    fn from(recoveries: u32) -> RecoveryFaults {
+        let groups = vec![Group::Crash, Group::Io, Group::Fsync];
+        RecoveryFaults { recoveries, groups, plan: None, crash_points: CRASH_POINTS }
+    }
+}
+
+/// Crash points after a fault in a recovery, unless told otherwise.
+const CRASH_POINTS: u32 = 4;
 
 impl From<Plan> for Faults {
     fn from(plan: Plan) -> Faults {

@@ -239,7 +239,7 @@ mod tests {
             interrupted: &|| false,
             crashes: Default::default(),
             recovery_depth: 0,
-            recovery_faults: 0,
+            recovery_faults: Default::default(),
             bound: Bound { omissions: 1, samples: 100, budget: 1_000, ..Bound::default() },
         };
         let mut judge = InProcess::new(&mut store, prune);

@@ -34,7 +34,7 @@ use crate::{Error, Result, file};
 pub use builder::{Explore, REPLAY};
 pub(crate) use door::{Checks, Workers, new_session, replay, trace_of, work};
 pub use door::{Door, Oracle, Plan, run};
-pub use faults::Faults;
+pub use faults::{Faults, RecoveryFaults};
 use findings::Looked;
 pub(crate) use findings::describe;
 pub(crate) use judge::panicked;
@@ -69,8 +69,8 @@ pub struct Settings<'a> {
     /// How deep crashes during recovery are looked at: 0 not at all, 1 during the recovery from a crash, 2
     /// also during the recovery from that.
     pub recovery_depth: u32,
-    /// In how many of the recoveries each call fails once: see [`Explore::recovery_faults`].
-    pub recovery_faults: u32,
+    /// What goes wrong in recoveries: see [`Explore::recovery_faults`].
+    pub recovery_faults: RecoveryFaults,
     /// How many of the states are looked at, and which first.
     pub bound: Bound,
     /// Called as the run proceeds.
@@ -87,7 +87,7 @@ impl Settings<'_> {
             replay: self.replay,
             crashes: self.crashes.clone(),
             recovery_depth: self.recovery_depth,
-            recovery_faults: self.recovery_faults,
+            recovery_faults: self.recovery_faults.clone(),
             bound: self.bound,
             progress: &mut *self.progress,
             interrupted,
@@ -101,7 +101,7 @@ impl Settings<'_> {
             replay: self.replay,
             crashes: self.crashes.clone(),
             recovery_depth: self.recovery_depth,
-            recovery_faults: self.recovery_faults,
+            recovery_faults: self.recovery_faults.clone(),
             bound: self.bound,
             progress: silent,
             interrupted: self.interrupted,
@@ -269,7 +269,7 @@ fn fill(
     if !interrupted() && judge.partition().is_none() {
         report.not_measured.extend(sample(&model, judge, &tokens, &outcomes)?);
     }
-    if !stopped && (settings.recovery_depth > 0 || settings.recovery_faults > 0) {
+    if !stopped && (settings.recovery_depth > 0 || settings.recovery_faults.recoveries > 0) {
         recovery::explore(report, trace, &listing, &outcomes, judge, settings)?;
     }
     if !report.failures.is_empty() {

@@ -7,8 +7,10 @@
 //! checked before under the same marks is not checked again, so that the recursion comes to an end mostly
 //! by itself: recoveries lead to few disks.
 //!
-//! Calls of a recovery fail, too, where that is asked for: what it left then is recovered from without
-//! faults. An engine that takes what it could not read for nothing, and writes that down, is found out.
+//! Calls of a recovery fail, too, where that is asked for, once and for ever: what it left then, and what a
+//! power cut after the fault leaves of that, is recovered from without faults. An engine that takes what it
+//! could not read for nothing, and writes that down, is found out; so is one that throws away its log before
+//! what it has made of it is durable.
 //!
 //! The state at the end of a recovery with nothing lost is one of them: a recovery that is run again on
 //! what it made must hold, too.
@@ -18,13 +20,13 @@ use std::sync::Arc;
 
 use super::findings::{Kind, Looked};
 use super::judge::{Judge, Outcome, Recovered};
-use super::{Faults, Settings, confirm, findings, losses, trace_id};
+use super::{Faults, RecoveryFaults, Settings, confirm, findings, losses, trace_id};
 use crate::crash::{Bound, Builder, Listing, State};
 use crate::model::{Model, Profile};
 use crate::report::{Failure, Report};
-use crate::sweep::io_errors;
+use crate::sweep::{self, Group, Trial};
 use crate::trace::{Mark, Marks, Stamp, Trace};
-use crate::verdict::Broken;
+use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
 
 /// Recoveries that are recorded before the states of any are checked: their traces are in memory.
@@ -44,6 +46,8 @@ struct Run {
     states: Vec<State>,
     tokens: Vec<String>,
     before: Vec<String>,
+    /// A fault that the engine was not told of was among what had happened: it may refuse.
+    may_refuse: bool,
 }
 
 /// What was found below the states of a run.
@@ -64,6 +68,35 @@ struct Descent<'a, 'b, 'c> {
 struct Tried {
     recoveries: u64,
     injected: u64,
+    /// Crash points after faults that were left out.
+    left_out: u64,
+}
+
+impl Tried {
+    fn crashes_in_words(&self, faults: &RecoveryFaults) -> String {
+        match faults.crashes() {
+            false => ", no power cuts after a fault".into(),
+            true => format!(
+                ", without a power cut and with one at the first {} crash points after each fault and at the \
+                 end ({} further crash points left out), after each fault up to {} states with at most 1 \
+                 omission or torn page",
+                faults.crash_points,
+                self.left_out,
+                Bound::after_fault().budget
+            ),
+        }
+    }
+}
+
+fn in_words(faults: &RecoveryFaults) -> String {
+    match &faults.plan {
+        Some(plan) => plan.to_string(),
+        None => {
+            let families = faults.groups.iter().filter(|group| **group != Group::Crash);
+            let families: Vec<String> = families.map(Group::to_string).collect();
+            format!("{} at every call, once and for ever", families.join(", "))
+        }
+    }
 }
 
 /// Every start and end of an op, and every mark.
@@ -102,10 +135,10 @@ pub(super) fn explore(
     let held = listing.distinct.iter().zip(outcomes).filter(|(_, o)| matches!(o, Some(Ok(()))));
     let states: Vec<State> = held.map(|(state, _)| state.clone()).collect();
     let tokens = states.iter().map(|state| findings::token(&model, &id, state)).collect();
-    let run = Run { model, id, states, tokens, before: Vec::new() };
+    let run = Run { model, id, states, tokens, before: Vec::new(), may_refuse: false };
     let mut whole = depth == 0 || descent.below(&run, depth)?;
-    let (crashes, with_faults) = (descent.checked, descent.settings.recovery_faults);
-    whole = whole && (with_faults == 0 || descent.faulty(&run, with_faults)?);
+    let (crashes, with_faults) = (descent.checked, descent.settings.recovery_faults.clone());
+    whole = whole && (with_faults.recoveries == 0 || descent.faulty(&run, &with_faults)?);
     let Descent { recorded, checked, failures, report, faults, .. } = descent;
     if depth > 0 {
         report.bound.push_str(&format!(
@@ -114,14 +147,15 @@ pub(super) fn explore(
             Bound::after_fault().budget
         ));
     }
-    if with_faults > 0 {
+    if with_faults.recoveries > 0 {
         report.bound.push_str(&format!(
-            "; I/O errors during recovery: {} at the calls of {} of {} recoveries, {} further \
-             distinct states, at the end and after a power cut there",
+            "; faults during recovery: {} in runs of {} of {} recoveries ({}), {} further distinct states{}",
             faults.injected,
             faults.recoveries,
             run.states.len(),
-            checked - crashes
+            in_words(&with_faults),
+            checked - crashes,
+            faults.crashes_in_words(&with_faults)
         ));
     }
     if !whole {
@@ -149,7 +183,7 @@ impl Descent<'_, '_, '_> {
                         if let Some(trace) = self.trace_of(run, index, None, recovered) {
                             let start = self.start(run, index);
                             let places = stamps(&trace).filter(|at| *at >= start).collect();
-                            runs.push(self.listed(run, index, trace, &places, None));
+                            runs.push(self.listed(run, index, trace, &places));
                             self.recorded += 1;
                         }
                     }
@@ -162,10 +196,10 @@ impl Descent<'_, '_, '_> {
         Ok(true)
     }
 
-    /// Fails the calls of some recoveries, one in each run, and checks what each has left, recovered from
-    /// without faults, at once and after a power cut; false where that was interrupted.
-    fn faulty(&mut self, run: &Run, recoveries: u32) -> Result<bool> {
-        let step = run.states.len().div_ceil(recoveries as usize).max(1);
+    /// Has things go wrong in some recoveries, and checks what each has left, recovered from without faults, at
+    /// once and after a power cut; false where that was interrupted.
+    fn faulty(&mut self, run: &Run, faults: &RecoveryFaults) -> Result<bool> {
+        let step = run.states.len().div_ceil(faults.recoveries as usize).max(1);
         let some: Vec<usize> = (0..run.states.len()).step_by(step).collect();
         let observed = |index: &usize| (run.tokens[*index].clone(), Faults::observing());
         let states: Vec<(String, Faults)> = some.iter().map(observed).collect();
@@ -176,28 +210,58 @@ impl Descent<'_, '_, '_> {
             if self.trace_of(run, index, None, recovered).is_none() {
                 continue;
             }
-            let faults = io_errors(&calls);
-            let states: Vec<(String, Faults)> =
-                faults.into_iter().map(|faults| (run.tokens[index].clone(), faults)).collect();
-            let recorded = self.judge.record(&run.model, &states)?;
-            let mut runs = Vec::new();
-            for ((_, faults), recorded) in states.iter().zip(recorded) {
-                let Some(recovered) = recorded.filter(|_| !(self.settings.interrupted)()) else {
-                    return Ok(false);
-                };
-                let Some(trace) = self.trace_of(run, index, Some(faults), recovered) else {
-                    continue;
-                };
-                let last = stamps(&trace).max().unwrap_or(0);
-                runs.push(self.listed(run, index, trace, &[last].into(), Some(faults)));
-                self.faults.injected += 1;
-            }
+            let trials = match &faults.plan {
+                Some(plan) => vec![Trial::from(Faults::from(plan.clone()))],
+                None => sweep::on_recovery(&calls, &faults.groups),
+            };
             self.faults.recoveries += 1;
-            if !self.check(&runs, 0)? {
-                return Ok(false);
+            for trials in trials.chunks(TOGETHER) {
+                if !self.tried(run, index, trials, faults)? {
+                    return Ok(false);
+                }
             }
         }
+        if let (Some(plan), 0) = (&faults.plan, self.faults.injected) {
+            let why =
+                format!("none of {} recoveries came to what fires {plan}", self.faults.recoveries);
+            self.report.not_measured.push(why);
+        }
         Ok(true)
+    }
+
+    /// Runs the recovery from one state with each of the faults, and checks what it has left.
+    fn tried(
+        &mut self,
+        run: &Run,
+        index: usize,
+        trials: &[Trial],
+        faults: &RecoveryFaults,
+    ) -> Result<bool> {
+        let state = |trial: &Trial| (run.tokens[index].clone(), trial.faults.clone());
+        let states: Vec<(String, Faults)> = trials.iter().map(state).collect();
+        let recorded = self.judge.record(&run.model, &states)?;
+        let mut runs = Vec::new();
+        for (trial, recorded) in trials.iter().zip(recorded) {
+            let Some(recovered) = recorded.filter(|_| !(self.settings.interrupted)()) else {
+                return Ok(false);
+            };
+            // Not every recovery comes to what a plan is about.
+            let is_met = |r: &Recovered| !r.trace.injected.is_empty();
+            if faults.plan.is_some() && recovered.as_ref().is_ok_and(|r| !is_met(r)) {
+                continue;
+            }
+            let Some(trace) = self.trace_of(run, index, Some(&trial.faults), recovered) else {
+                continue;
+            };
+            let from = trace.injected[0].at;
+            let model = Model::new(Arc::new(trace), self.profile);
+            let crash_points = (trial.may_crash && faults.crashes()).then_some(faults.crash_points);
+            let (states, left_out) = sweep::states(&model, from, crash_points);
+            self.faults.left_out += left_out;
+            self.faults.injected += 1;
+            runs.push(self.after(run, index, model, states, Some(trial)));
+        }
+        self.check(&runs, 0)
     }
 
     /// The run of a recovery that could be recorded; that of another is not measured.
@@ -235,36 +299,38 @@ impl Descent<'_, '_, '_> {
         marks_before(&marks).count() as Stamp
     }
 
-    /// The states of a recovery at these places that were not looked at yet; after a fault those in which
-    /// nothing is lost, or all that is unsynced.
-    fn listed(
+    /// The states of a recovery at these places that were not looked at yet.
+    fn listed(&mut self, run: &Run, index: usize, trace: Trace, places: &BTreeSet<Stamp>) -> Run {
+        let model = Model::new(Arc::new(trace), self.profile);
+        let interrupted = self.settings.interrupted;
+        let bound = Bound::after_fault();
+        let listing = Listing::of(&model, Some(places), &bound, &mut || !interrupted());
+        self.after(run, index, model, listing.distinct, None)
+    }
+
+    /// Those of these states of a recovery that were not looked at yet.
+    fn after(
         &mut self,
         run: &Run,
         index: usize,
-        trace: Trace,
-        places: &BTreeSet<Stamp>,
-        faults: Option<&Faults>,
+        model: Model,
+        states: Vec<State>,
+        trial: Option<&Trial>,
     ) -> Run {
-        let bound = match faults {
-            None => Bound::after_fault(),
-            Some(_) => Bound { omissions: 0, ..Bound::after_fault() },
-        };
-        let id = trace_id(&trace);
-        let model = Model::new(Arc::new(trace), self.profile);
-        let interrupted = self.settings.interrupted;
-        let listing = Listing::of(&model, Some(places), &bound, &mut || !interrupted());
+        let id = trace_id(&model.trace);
         let mut builder = Builder::new(&model);
         let new = |state: &State| {
             let (disk, marks) = builder.build(state).expect("it was listed");
             self.seen.insert((disk.digest(), marks.hash()))
         };
-        let states: Vec<State> = listing.distinct.into_iter().filter(new).collect();
+        let states: Vec<State> = states.into_iter().filter(new).collect();
         let tokens = states.iter().map(|state| findings::token(&model, &id, state)).collect();
         let mut before = run.before.clone();
         before.push(format!("recovery from {}", run.tokens[index]));
         before.extend(losses::in_words(&run.model, &run.states[index]));
-        before.extend(faults.map(|faults| format!("in that recovery: {faults}")));
-        Run { model, id, states, tokens, before }
+        before.extend(trial.map(|trial| format!("in that recovery: {}", trial.faults)));
+        let may_refuse = run.may_refuse || trial.is_some_and(|trial| trial.is_silent);
+        Run { model, id, states, tokens, before, may_refuse }
     }
 
     /// Checks the states of some recoveries, and goes on from those that held.
@@ -273,7 +339,10 @@ impl Descent<'_, '_, '_> {
             runs.iter().map(|run| (&run.model, &run.tokens[..])).collect();
         let outcomes = self.judge.judge_all(&jobs, self.settings)?;
         self.report.not_measured.extend(self.judge.take_doubts());
-        for (run, outcomes) in runs.iter().zip(outcomes) {
+        for (run, mut outcomes) in runs.iter().zip(outcomes) {
+            if run.may_refuse {
+                outcomes.iter_mut().for_each(refused);
+            }
             let checked = outcomes.iter().flatten().count();
             self.checked += checked as u64;
             if checked < outcomes.len() {
@@ -289,6 +358,7 @@ impl Descent<'_, '_, '_> {
                     states: held.iter().map(|i| run.states[*i].clone()).collect(),
                     tokens: held.iter().map(|i| run.tokens[*i].clone()).collect(),
                     before: run.before.clone(),
+                    may_refuse: run.may_refuse,
                 };
                 if !self.below(&below, depth - 1)? {
                     return Ok(false);
@@ -319,5 +389,14 @@ impl Descent<'_, '_, '_> {
             self.failures.insert(kind, failure);
         }
         Ok(())
+    }
+}
+
+/// An engine that finds out that the medium lied may refuse.
+fn refused(outcome: &mut Option<Outcome>) {
+    if let Some(Err(broken)) = outcome
+        && broken.verdict() == Verdict::Unopenable
+    {
+        *outcome = Some(Ok(()));
     }
 }

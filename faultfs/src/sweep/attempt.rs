@@ -314,7 +314,7 @@ impl Met {
 
 /// The states that are looked at: the disk at the end first, then, with crash points, those of the first
 /// ones from `from` on and of the last. Beside them how many crash points were left out.
-fn states(model: &Model, from: Stamp, crash_points: Option<u32>) -> (Vec<State>, u64) {
+pub(crate) fn states(model: &Model, from: Stamp, crash_points: Option<u32>) -> (Vec<State>, u64) {
     let mut moments = model.moments();
     let mut new = Vec::new();
     while let Some(moment) = moments.next() {

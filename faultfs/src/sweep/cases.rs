@@ -260,15 +260,34 @@ fn on_call(calls: &[Seen], index: usize, fault: Fault, take: Option<u64>) -> Rul
     rule.window(before as u64, take)
 }
 
-/// An I/O error at each call of a run that a kernel may give one, once.
-pub(crate) fn io_errors(calls: &[Seen]) -> Vec<Faults> {
-    let rules = (0..calls.len()).filter_map(|index| {
-        let (call, fault) = (calls[index].call(), Fault::Fail(EIO));
-        let given = faults_of(&call, &[Group::Io, Group::Fsync]).iter().any(|(_, f)| *f == fault);
-        let rule = given.then(|| on_call(calls, index, fault, Some(1)));
-        rule.filter(|rule| !rule.is_hostile())
+/// One fault in a recovery, or a plan of them.
+pub(crate) struct Trial {
+    pub(crate) faults: Faults,
+    /// The engine is not told: it may refuse.
+    pub(crate) is_silent: bool,
+    /// The power may go afterwards.
+    pub(crate) may_crash: bool,
+}
+
+impl From<Faults> for Trial {
+    fn from(faults: Faults) -> Trial {
+        let case = Case::Faults(faults.clone());
+        Trial { faults, is_silent: is_silent(&case), may_crash: may_crash(&case) }
+    }
+}
+
+/// As [`on_calls`], with one error number of each family at each call.
+pub(crate) fn on_recovery(calls: &[Seen], groups: &[Group]) -> Vec<Trial> {
+    let stands_for_all = |rule: &Rule| match rule.fault() {
+        Fault::Fail(errno) | Fault::FailAfter(errno) => [EIO, ENOSPC].contains(&errno),
+        Fault::FailSync { errno, .. } => errno == EIO,
+        _ => true,
+    };
+    let cases = on_calls(calls, groups).into_iter().filter_map(|(_, case)| match case {
+        Case::Faults(faults) => Some(faults),
+        Case::Rot(_) => None,
     });
-    rules.map(|rule| Faults::from(Plan::from(rule))).collect()
+    cases.filter(|faults| faults.plan.rules().iter().all(stands_for_all)).map(Trial::from).collect()
 }
 
 /// True where this call would become more than a few dozen, which shows no more and takes its time, and the

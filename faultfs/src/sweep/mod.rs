@@ -41,10 +41,11 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub(crate) use attempt::states;
 pub use builder::{Sweep, sweep};
 pub use case::Token;
 pub use cases::Group;
-pub(crate) use cases::io_errors;
+pub(crate) use cases::{Trial, on_recovery};
 
 use crate::explore::{self, Door, Faults, Oracle, Progress, Settings};
 use crate::model::Profile;
