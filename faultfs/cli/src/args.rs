@@ -81,6 +81,9 @@ pub(crate) struct Torture {
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
+    /// How long one check may take before it counts as hung. Default: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) time_limit: Option<u64>,
     /// Sweep: fail every call in turn with every fault of these families (all, or a list of crash, io,
     /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too.
     #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth", "recovery_faults"])]

@@ -2,7 +2,7 @@
 //! one plan.
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use faultfs::explore::{self, Crashes, Progress, Replay, Settings};
 use faultfs::plan;
@@ -108,6 +108,7 @@ fn swept(
     let call = launch.next_call();
     let mut explored = explore::Plan::new(launch, call);
     explored.workers = args.jobs.map_or(explored.workers, u32::from);
+    explored.time_limit = args.time_limit.map_or(explored.time_limit, Duration::from_secs);
     explored.real_files = args.real_files;
     let mut plan = sweep::Plan::new(explored);
     let crashes = crashes && (config.sweeps_under().is_some() || !args.profiles.is_empty());

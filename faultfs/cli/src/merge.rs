@@ -20,6 +20,7 @@ pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
             bound: shards.bound(),
             work: Work::Merge(Arc::new(shards)),
             workers: args.jobs,
+            time_limit: None,
             real_files: false,
             prune: true,
             recovery_depth: 0,

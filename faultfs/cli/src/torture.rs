@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         work: work.clone(),
         bound: bound(args),
         workers: args.jobs,
+        time_limit: args.time_limit,
         real_files: args.real_files,
         prune: !args.no_pruning,
         recovery_depth: args.recovery_depth,
@@ -59,6 +60,8 @@ pub(crate) struct Job {
     pub(crate) work: Work,
     pub(crate) bound: Bound,
     pub(crate) workers: Option<u16>,
+    /// In seconds.
+    pub(crate) time_limit: Option<u64>,
     pub(crate) real_files: bool,
     pub(crate) prune: bool,
     pub(crate) recovery_depth: u32,
@@ -154,6 +157,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
     let mut plan = Plan::new(launch, call);
     plan.profiles = profiles.clone();
     plan.workers = job.workers.map_or(plan.workers, u32::from);
+    plan.time_limit = job.time_limit.map_or(plan.time_limit, Duration::from_secs);
     plan.real_files = job.real_files;
     plan.prune = job.prune;
     plan.work = job.work.clone();

@@ -232,6 +232,17 @@ fn deaths_of_a_check_are_told_apart_and_an_early_refusal_is_forgiven() {
     }
 }
 
+#[test]
+fn a_check_that_does_not_end_is_hung_and_its_processes_end_with_it() {
+    let bench = Bench::new();
+    let check =
+        r#"[ ! -s "$FAULTFS_OUTPUT" ] || { echo $$ > "$FAULTFS_HERE/pid"; exec sleep 3600; }"#;
+    let more = ["--time-limit", "1", "--jobs", "1"];
+    assert_eq!(bench.verdict("process-kill", "echo done", check, &more), "hung");
+    let left = fs::read_to_string(bench.path("pid")).unwrap();
+    assert!(!Path::new("/proc").join(left.trim()).exists(), "{left} is there");
+}
+
 /// A repair that is not atomic: a crash in its midst makes it lose what it was to bring back.
 #[test]
 fn the_power_goes_during_the_recovery_of_a_command_too() {
@@ -253,9 +264,7 @@ fn nothing_that_was_started_outlives_the_tool() {
     let check = r#"setsid sleep 3600 & echo $! > "$FAULTFS_HERE/pid""#;
     assert_eq!(bench.verdict("process-kill", "echo x > file", check, &[]), "held");
     for left in [workload_left, fs::read_to_string(&pid).unwrap()] {
-        // Dead, if not yet buried by whoever adopted it.
-        let status = fs::read_to_string(format!("/proc/{}/status", left.trim()));
-        assert!(!status.is_ok_and(|status| !status.contains("State:\tZ")), "{left} is alive");
+        assert!(!Path::new("/proc").join(left.trim()).exists(), "{left} is there");
     }
 }
 
@@ -301,4 +310,149 @@ fn what_cannot_be_done_is_said_with_its_mend() {
         "{}",
         text(&output)
     );
+}
+
+/// Not even where the tool has no time to see to it.
+#[test]
+fn what_is_traced_dies_with_a_tool_that_is_killed() {
+    let bench = Bench::new();
+    let workload = r#"echo $$ > "$FAULTFS_HERE/pid"; exec sleep 3600"#;
+    let mut tool = bench.tool(&["torture", "command", "--workload", workload, "--check", "true"]);
+    let mut tool = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid =
+        wait_for(|| fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n')));
+    let process = Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    tool.kill().unwrap();
+    tool.wait().unwrap();
+    // Dead; whoever adopted it may not have buried it yet.
+    let is_dead = |status: String| status.contains("State:\tZ");
+    wait_for(|| {
+        fs::read_to_string(process.join("status")).map_or(Some(()), |s| is_dead(s).then_some(()))
+    });
+}
+
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..2000 {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("waited for twenty seconds");
+}
+
+/// Whether a program is there to be tested with.
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: there is no `{program}` here");
+    }
+    found
+}
+
+const SQLITE_PUT: &str = r#"
+export HOME="$TMPDIR"
+sql() { sqlite3 -batch -init /dev/null app.db "PRAGMA synchronous=$1; $2" || exit 1; }
+sql $1 "CREATE TABLE item (id INTEGER, value TEXT);"
+for id in 1 2; do
+    sql $1 "BEGIN; INSERT INTO item VALUES ($id, hex(zeroblob(3000))); INSERT INTO item VALUES ($id, 'x'); COMMIT;"
+    echo "committed $id"
+done"#;
+
+const SQLITE_CHECK: &str = r#"
+export HOME="$TMPDIR"
+sql() { sqlite3 -batch -init /dev/null app.db "$1" 2>&1; }
+found=$(sql 'PRAGMA integrity_check')
+[ "$found" = ok ] || { echo "corrupt: $found" >&2; exit 1; }
+while read -r _ id; do
+    found=$(sql "SELECT count(*) FROM item WHERE id = $id")
+    [ "$found" = 2 ] || { echo "lost: transaction $id: $found" >&2; exit 1; }
+done < "$FAULTFS_OUTPUT""#;
+
+/// One process for each transaction, and the verdicts of the documentation (sqlite.org/pragma.html): EXTRA syncs
+/// the folder after the journal is removed, FULL does not.
+#[test]
+fn the_sqlite_shell_keeps_what_its_documentation_promises() {
+    if !has("sqlite3") {
+        return;
+    }
+    let bench = Bench::new();
+    bench.script("put", SQLITE_PUT);
+    bench.script("check", SQLITE_CHECK);
+    let few = ["--omissions", "1", "--samples", "20", "--budget", "300"];
+    assert_eq!(bench.verdict("ext4", "./put extra", "./check", &few), "held");
+    let (run, _) = bench.torture("ext4", "./put full", "./check", &few);
+    assert_eq!(run["verdict"], "lost");
+    let sentence = run["failures"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("Lost only the removal of app.db-journal"), "{sentence}");
+}
+
+const GIT: &str = r#"export HOME="$TMPDIR" GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
+export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b"#;
+
+const GIT_CHECK: &str = r#"
+found=$(git fsck --full 2>&1) || { echo "corrupt: $found" >&2; exit 1; }
+while read -r _ id; do
+    git log --format=%H 2> /dev/null | grep -q "$id" || { echo "lost: commit $id" >&2; exit 1; }
+done < "$FAULTFS_OUTPUT""#;
+
+/// Many processes for each commit. With `core.fsync=none` nothing is synced, with `all` every file, and no folder: the
+/// branch may be what it was. (ALICE found the same.)
+#[test]
+fn git_keeps_its_objects_where_it_is_told_to_and_its_branches_where_the_folder_is_synced() {
+    if !has("git") {
+        return;
+    }
+    let bench = Bench::new();
+    let setup = format!("{GIT}\ngit init -q . && git config core.fsync $1 && git config gc.auto 0");
+    bench.script("setup", &setup);
+    bench.script("commit", &format!("{GIT}\necho x > file && git add file && git commit -q -m 1 && $1 && echo committed $(git rev-parse HEAD)"));
+    bench.script("check", &format!("{GIT}{GIT_CHECK}"));
+    let of = |fsync: &str, after: &str| {
+        let setup = format!("./setup {fsync}");
+        let few = ["--omissions", "1", "--samples", "20", "--budget", "150", "--setup", &setup];
+        bench.torture("ext4", &format!("./commit '{after}'"), "./check", &few).0
+    };
+    assert_eq!(of("none", "true")["verdict"], "corrupt");
+    let synced = of("all", "true");
+    assert_eq!(synced["verdict"], "lost");
+    let sentence = synced["failures"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("Lost only the rename to .git/refs/heads/"), "{sentence}");
+    assert_eq!(of("all", "sync -f .")["verdict"], "held");
+}
+
+/// What the other targets have: shares and their sum, JUnit, a baseline.
+#[test]
+fn shares_are_merged_and_results_are_held_against_a_baseline() {
+    let bench = Bench::new();
+    let workload = "echo 1 > a; sync -f a; mv a b; echo done";
+    let check = r#"[ ! -s "$FAULTFS_OUTPUT" ] || [ -e b ] || { echo "lost: b" >&2; exit 1; }"#;
+    let (mut whole, _) = bench.torture("ext4", workload, check, &[]);
+    let what =
+        ["torture", "command", "--workload", workload, "--check", check, "--profile", "ext4"];
+    for share in ["1/2", "2/2"] {
+        let more = ["--partition", share, "--shards", "shards", "--traces", "traces"];
+        bench.run(&[&what[..], &more].concat());
+    }
+    let shards = fs::read_dir(bench.path("shards")).unwrap();
+    let shards: Vec<String> =
+        shards.map(|entry| entry.unwrap().path().to_str().unwrap().to_string()).collect();
+    let mut args = vec!["merge", "--format", "json", "--traces", "traces"];
+    args.extend(shards.iter().map(String::as_str));
+    let merged = bench.run(&args);
+    let mut merged: Value = serde_json::from_slice(&merged.stdout).expect("JSON");
+    for run in [&mut whole, &mut merged["runs"][0]] {
+        run.as_object_mut().unwrap().remove("seconds").unwrap();
+    }
+    assert_eq!(whole["verdict"], "lost");
+    assert_eq!(whole, merged["runs"][0]);
+
+    let more = ["--traces", "traces", "--junit", "junit.xml", "--baseline", "baseline"];
+    let first =
+        bench.tool(&[&what[..], &more, &["--update-baseline"]].concat()).env_remove("CI").output();
+    assert!(bench.path("baseline").exists(), "{}", text(&first.unwrap()));
+    assert!(fs::read_to_string(bench.path("junit.xml")).unwrap().contains("lost: b"));
+    let again = bench.run(&[&what[..], &more].concat());
+    assert!(text(&again).contains("baseline: 1 of 1 runs as before"), "{}", text(&again));
 }

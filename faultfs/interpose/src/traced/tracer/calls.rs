@@ -212,7 +212,9 @@ impl Recording {
             libc::SYS_write | libc::SYS_pwrite64 => call.memory(from, count as usize).ok(),
             _ => gathered(&call, from, count as usize),
         };
-        let (Some(opened), Some(data)) = (call.opened(fd), data) else { return Then::Go };
+        let (Some(opened), Some(data)) = (call.opened(fd), data) else {
+            return done(1, "what was written cannot be read from the program's memory");
+        };
         if data.is_empty() {
             return Then::Go;
         }
@@ -322,11 +324,7 @@ impl Recording {
             return self.make(call, path, Kind::Open, Some(mode), &[]);
         }
         match path.and_then(|path| self.place(&path)) {
-            Some(_) => Then::Wait(Box::new(|recording, returned| {
-                if returned == 0 {
-                    recording.unmodelled("a device, a pipe or a socket was made");
-                }
-            })),
+            Some(_) => done(0, "a device, a pipe or a socket was made"),
             None => Then::Go,
         }
     }
@@ -399,11 +397,7 @@ impl Recording {
     /// A call that the log cannot tell.
     fn beyond(&mut self, path: Option<PathBuf>, follow: bool, what: &'static str) -> Then {
         match path.and_then(|path| self.below(&path, follow)) {
-            Some(_) => Then::Wait(Box::new(move |recording, returned| {
-                if returned >= 0 {
-                    recording.unmodelled(what);
-                }
-            })),
+            Some(_) => done(0, what),
             None => Then::Go,
         }
     }
@@ -531,9 +525,14 @@ const UNREADABLE: &str = "a file below the root cannot be read by the one who re
 
 /// One end below the root and one outside: what comes in has an unknown past, what goes out an unknown future.
 fn across() -> Then {
-    Then::Wait(Box::new(|recording, returned| {
-        if returned == 0 {
-            recording.unmodelled("a file was renamed or linked into the root or out of it");
+    done(0, "a file was renamed or linked into the root or out of it")
+}
+
+/// A call that the log cannot tell, where it takes effect: where it returns so much, or more.
+fn done(least: i64, what: &'static str) -> Then {
+    Then::Wait(Box::new(move |recording, returned| {
+        if returned >= least {
+            recording.unmodelled(what);
         }
     }))
 }

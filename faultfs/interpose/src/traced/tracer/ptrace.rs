@@ -40,6 +40,11 @@ pub(super) fn start(command: &mut Command, mut filter: Vec<sock_filter>) -> io::
         };
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
+    // Whoever loses its parent gets this process, which waits for all of them: nobody else has to bury them.
+    // SAFETY: no addresses.
+    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     // SAFETY: the closure allocates nothing and takes no lock: a vector that is there already is read.
     let child = unsafe { command.pre_exec(prepare) }.spawn()?;
     let pid = child.id() as pid_t;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, Module, Unwinder};
 use libc::pid_t;
-use object::{Object, ObjectSection, ObjectSegment, ReadCache};
+use object::{Object, ObjectSection, ObjectSegment, ReadCache, SegmentFlags};
 
 use super::tracee::{Call, Mapping};
 use crate::record::{By, Kind, Writer};
@@ -45,7 +45,7 @@ struct Code {
     /// Where the log says that it is.
     base: u64,
     tables: ExplicitModuleSectionInfo<Bytes>,
-    /// Offset in the file, length and address of each part that is loaded.
+    /// Offset in the file, length and address of each part that is code.
     parts: Arc<[(u64, u64, u64)]>,
 }
 
@@ -146,9 +146,11 @@ impl Code {
     fn open(path: &Path, base: u64) -> Option<Self> {
         let cache = ReadCache::new(File::open(path).ok()?);
         let file = object::File::parse(&cache).ok()?;
-        let parts = file.segments().map(|part| {
+        // Parts may share a page of the file, but no two that are code.
+        let parts = file.segments().filter_map(|part| {
+            let SegmentFlags::Elf { p_flags } = part.flags() else { return None };
             let (offset, len) = part.file_range();
-            (offset, len, part.address())
+            (p_flags & libc::PF_X != 0).then(|| (offset, len, part.address()))
         });
         let parts = parts.collect();
         let section = |name: &str| {
