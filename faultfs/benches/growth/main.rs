@@ -9,10 +9,14 @@
 //!
 //! Each is run with pruning and without; the two reports must be equal, and hold.
 //!
+//! - *search*: an undo log that is cut at each commit and never synced, as long as all of its tiny writes: the
+//!   steps that looking for states takes, and where the bound ends it.
+//!
 //! `cargo bench -p faultfs --bench growth` prints the table and draws `benches/growth.svg`.
 
 mod plot;
 mod store;
+mod undo;
 
 use std::cell::Cell;
 use std::fmt;
@@ -99,6 +103,9 @@ fn main() {
         };
         return explored(run, prune == "true");
     }
+    if let [profile, writes] = &args[..] {
+        return searched(profile.parse().expect("a profile"), writes.parse().expect("a count"));
+    }
     println!(
         "{:<6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>7} {:>6} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8}",
         "",
@@ -134,6 +141,7 @@ fn main() {
         }
     }
     memory();
+    search();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/growth.svg");
     std::fs::write(&path, plot::svg(&all)).expect("the plot is written");
     println!("drawn: {}", path.display());
@@ -155,6 +163,43 @@ fn memory() {
         println!("{ops:>8} {written_mib:>12.1} {peak_mib:>10.1} {further:>14}");
         before = Some((peak, written));
     }
+}
+
+/// The search for states where all of a run is unsynced at its end.
+fn search() {
+    println!(
+        "{:<12} {:>7} {:>8} {:>12} {:>8} {:>8}   ends early",
+        "", "writes", "distinct", "steps", "cpu s", "peak MiB"
+    );
+    for profile in [Profile::POSIX, Profile::EXT4, Profile::BTRFS, Profile::DATA_JOURNAL] {
+        for writes in [1_000, 3_000, 10_000] {
+            let output = Command::new(std::env::current_exe().expect("this program"))
+                .args([profile.name, &writes.to_string()])
+                .output()
+                .expect("this program starts");
+            let told = || String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{profile}, {writes}: {}", told());
+            print!("{}", String::from_utf8(output.stdout).expect("a row"));
+        }
+    }
+}
+
+/// The child's side of it.
+fn searched(profile: Profile, writes: u64) {
+    let exploration = explore(|fs| undo::run(fs, writes).map(drop)).named("search").in_process();
+    let reports = exploration.profiles([profile]).reports(|fs, _| undo::check(fs));
+    let report = reports.expect("the workload runs").remove(0);
+    assert!(report.held(), "{report}");
+    let ended = report.coverage.iter().filter(|covered| covered.search_ended);
+    println!(
+        "{:<12} {writes:>7} {:>8} {:>12} {:>8.3} {:>8.1}   {}",
+        profile.name,
+        report.distinct,
+        report.coverage.iter().map(|covered| covered.steps).sum::<u64>(),
+        processor_ns() as f64 / 1e9,
+        mebibytes(peak_bytes()),
+        ended.map(|covered| &covered.states[..]).collect::<Vec<_>>().join(", "),
+    );
 }
 
 fn row(m: &Measured) -> String {

@@ -68,7 +68,7 @@ impl Key {
 
 impl Ways {
     fn of(all: Vec<Way>) -> Ways {
-        let mut seen: HashSet<(bool, u128), Mixed> = HashSet::default();
+        let mut seen = HashSet::with_capacity_and_hasher(all.len(), Mixed::default());
         let is_new = |index: &usize| seen.insert((all[*index].is_torn(), all[*index].delta));
         let distinct = (0..all.len()).filter(is_new).collect();
         Ways { torn: all.iter().filter(|way| way.is_torn()).count(), distinct, all }
@@ -150,6 +150,9 @@ impl Window<'_> {
 
     /// What a loss makes of the disk; it is closed.
     pub(crate) fn loss(&self, moment: &Moment, lost: &Places) -> Loss {
+        if lost.is_full() {
+            return self.loss_of_all();
+        }
         let (mut slots, mut modes) = (Vec::new(), Vec::new());
         let (mut files, mut pages) = (Vec::with_capacity(4), Vec::with_capacity(8));
         let mut freed = Vec::new();
@@ -201,6 +204,14 @@ impl Window<'_> {
             sum = sum.wrapping_sub(before).wrapping_add(now);
         }
         Loss { sum, files, slots, modes }
+    }
+
+    /// All is as it is durable.
+    fn loss_of_all(&self) -> Loss {
+        let files = self.files.iter().enumerate().map(|(at, file)| (at, file.durable));
+        let (slots, modes) = (0..self.slots.len(), 0..self.modes.len());
+        self.step(self.files.len() + slots.len() + modes.len());
+        Loss { sum: 0, files: files.collect(), slots: slots.collect(), modes: modes.collect() }
     }
 
     /// What a loss makes different, with these pages torn or stale, which are not the same.
@@ -362,7 +373,7 @@ impl Window<'_> {
         match self.key(place, lost, true) {
             Some(key) => {
                 let (choice, version) = random.choice(self.plain_choices(key))?;
-                Some(self.plain_way(key, choice, version))
+                Some(self.lost_page(key).way(choice, version))
             }
             None => {
                 let choice = random.choice(self.choices(moment, place, lost, true))?;
@@ -402,15 +413,32 @@ impl Window<'_> {
 
     /// The page as a whole, stale, and torn between the version that is kept of it and each newer one.
     fn plain_ways(&self, key: Key) -> Vec<Way> {
-        let mut all = vec![Way::lose(self.id(key.place))];
-        for (choice, version) in self.plain_choices(key) {
-            all.push(self.plain_way(key, choice, version));
+        let choices = self.plain_choices(key);
+        let mut all = Vec::with_capacity(choices.len() + 1);
+        all.push(Way::lose(self.id(key.place)));
+        let lost = self.lost_page(key);
+        for (choice, version) in choices {
+            all.push(lost.way(choice, version));
             self.step(1);
             if self.is_spent() {
                 break;
             }
         }
         all
+    }
+
+    fn lost_page(&self, key: Key) -> LostPage<'_> {
+        let (file, number, from) = self.version(key.place);
+        let pages = &file.pages[&number];
+        LostPage {
+            of: (self.file_at[&file.ino], number),
+            ino: file.ino,
+            pages,
+            from,
+            len: key.len,
+            base: up_to(pages.images[from].as_ref(), key.len),
+            factor: page_factor(number),
+        }
     }
 
     /// The page stale, and torn between the version that is kept of it and each newer one, with that.
@@ -450,29 +478,6 @@ impl Window<'_> {
         all
     }
 
-    /// What a stale page, or one torn from this version, is worth.
-    fn plain_way(&self, key: Key, choice: Choice, version: usize) -> Way {
-        let (file, number, from) = self.version(key.place);
-        let pages = &file.pages[&number];
-        let base = up_to(pages.images[from].as_ref(), key.len);
-        let stale = || pages.stale(file.ino, number);
-        let sum = match choice {
-            Choice::Torn { older, sectors, .. } => {
-                let none = match older {
-                    Older::Stale => stale(),
-                    _ => pages.images[from].as_ref().unwrap_or(Page::zeros()),
-                };
-                let whole = pages.images[version + 1].as_ref().unwrap_or(Page::zeros());
-                let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
-                mixed(pick, key.len)
-            }
-            _ => up_to(Some(stale()), key.len),
-        };
-        let delta = sum.wrapping_sub(base).wrapping_mul(page_factor(number));
-        let At::Page { file, page } = self.parts[key.place] else { unreachable!("a page") };
-        Way { choice, page: Some((file, page)), delta }
-    }
-
     /// The file and the page of a change, and which of the versions of the page it is.
     fn version(&self, place: usize) -> (&File, u64, usize) {
         let At::Page { file, page } = self.parts[place] else { unreachable!("a page") };
@@ -506,6 +511,40 @@ impl Window<'_> {
             all.push(Way { choice, page: Some((at, page)), delta });
         }
         Ways::of(all)
+    }
+}
+
+/// A page of a plain file of which a change is lost.
+struct LostPage<'w> {
+    /// The file, as a place among the files, and the page.
+    of: (usize, u64),
+    ino: Ino,
+    pages: &'w Pages,
+    /// How many of its versions are kept.
+    from: usize,
+    /// How much of it lies in the file.
+    len: usize,
+    /// What that is worth.
+    base: u128,
+    factor: u128,
+}
+
+impl LostPage<'_> {
+    /// The page stale, or torn from this version.
+    fn way(&self, choice: Choice, version: usize) -> Way {
+        let stale = || self.pages.stale(self.ino, self.of.1);
+        let image = |version: usize| self.pages.images[version].as_ref().unwrap_or(Page::zeros());
+        let sum = match choice {
+            Choice::Torn { older, sectors, .. } => {
+                let none = if older == Older::Stale { stale() } else { image(self.from) };
+                let whole = image(version + 1);
+                let pick = |index: usize| if sectors >> index & 1 == 1 { whole } else { none };
+                mixed(pick, self.len)
+            }
+            _ => up_to(Some(stale()), self.len),
+        };
+        let delta = sum.wrapping_sub(self.base).wrapping_mul(self.factor);
+        Way { choice, page: Some(self.of), delta }
     }
 }
 

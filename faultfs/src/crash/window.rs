@@ -30,7 +30,7 @@ pub(crate) struct Window<'a> {
     closures: Vec<OnceCell<Places>>,
     pub(super) parts: Vec<At>,
     pub(super) files: Vec<File>,
-    file_at: BTreeMap<Ino, usize>,
+    pub(super) file_at: BTreeMap<Ino, usize>,
     pub(super) slots: Vec<Versions<&'a Slot, Option<Ino>>>,
     slot_at: BTreeMap<&'a Slot, usize>,
     pub(super) modes: Vec<Versions<Ino, u32>>,
