@@ -3,12 +3,14 @@
 //! A token refers to its trace by that hash, so a failure can be replayed wherever the file is, whatever
 //! the workload does in another run. The layout: 8 bytes of magic, then, all little-endian, the format's
 //! version (4 bytes), the CRC-32 of version, length and body (4), the body's length (8), and the body in
-//! postcard's form.
+//! postcard's form. That of a trace ends in who has saved it, which is no part of the run.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use crate::error::{Error, Result};
@@ -64,7 +66,8 @@ pub fn decode(bytes: &[u8]) -> Result<Trace> {
 ///
 /// Where the folder cannot be written; nothing is left in it then.
 pub fn save(trace: &Trace, folder: &Path) -> io::Result<PathBuf> {
-    let body = encode(trace);
+    let mut body = encode(trace);
+    body.extend(postcard::to_stdvec(&Saver::here()).expect("texts serialise"));
     let name = format!("{:032x}", trace.hash());
     let path = folder.join(&name[..NAME_DIGITS]).with_extension(EXTENSION);
     TRACE.save(&path, &body)?;
@@ -78,8 +81,55 @@ pub fn save(trace: &Trace, folder: &Path) -> io::Result<PathBuf> {
 /// A file that is missing, foreign, damaged, cut short or of another version is refused, each with an
 /// error that says which, and what to do.
 pub fn load(path: &Path) -> Result<Trace> {
-    decode(&TRACE.load(path)?)
-        .map_err(|e| Error::new(format!("{}: {e}; record the run again", path.display())))
+    load_saved(path).map(|(trace, _)| trace)
+}
+
+/// A saved trace, and who has saved it.
+pub(crate) fn load_saved(path: &Path) -> Result<(Trace, Saver)> {
+    let body = TRACE.load(path)?;
+    let saved = postcard::take_from_bytes(&body)
+        .and_then(|(trace, rest)| Ok((trace, postcard::from_bytes(rest)?)));
+    saved.map_err(|error| {
+        let error = format!("not an encoded trace: {error}; record the run again");
+        Error::new(format!("{}: {error}", path.display()))
+    })
+}
+
+/// The test, or the program, on whose behalf a trace was saved.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Saver {
+    /// The name of the program's file, without the hash that Cargo gives it.
+    pub(crate) program: String,
+    /// The name of the test, which is that of its thread.
+    pub(crate) test: Option<String>,
+}
+
+impl Saver {
+    /// This program, and the test that runs on this thread.
+    pub(crate) fn here() -> Saver {
+        let exe = std::env::current_exe().unwrap_or_default();
+        let stem = exe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let program = match stem.rsplit_once('-') {
+            Some((name, hash))
+                if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                name.into()
+            }
+            _ => stem,
+        };
+        let thread = std::thread::current();
+        let test = thread.name().filter(|name| *name != "main").map(String::from);
+        Saver { program, test }
+    }
+}
+
+impl fmt::Display for Saver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.test {
+            Some(test) => write!(f, "the test {test} of {}", self.program),
+            None => write!(f, "the program {}", self.program),
+        }
+    }
 }
 
 /// The file in `folder` that holds the trace whose hash, as 32 hex digits, starts with `prefix`.

@@ -1,9 +1,10 @@
 //! A failing test as its author meets it: the one line to paste, and what it shows; also after the engine
 //! was mended.
 
+mod child;
+
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use faultfs::verdict::Broken;
 
@@ -31,15 +32,8 @@ fn a_record_survives() {
     });
 }
 
-/// Runs the test above; whether it passed, and what it said.
 fn run(bug: &str, traces: &Path, token: Option<&str>) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["a_record_survives", "--exact", "--nocapture"]);
-    command.env("PLANTED_BUG", bug).env("PLANTED_TRACES", traces).env("RUST_BACKTRACE", "0");
-    command.envs(token.map(|token| ("FAULTFS_REPLAY", token)));
-    let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    child::run("a_record_survives", bug, traces, token)
 }
 
 #[test]
@@ -47,9 +41,7 @@ fn a_failing_test_ends_in_a_line_that_replays_it() {
     let traces = tempfile::tempdir().unwrap();
     let (passed, said) = run("no directory sync", traces.path(), None);
     assert!(!passed, "{said}");
-    let line = said.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect(&said);
-    let (token, rest) = line.strip_prefix("FAULTFS_REPLAY=").unwrap().split_once(' ').unwrap();
-    assert_eq!(rest, "cargo test a_record_survives");
+    let token = &*child::pasted(&said, "a_record_survives");
 
     let (passed, said) = run("no directory sync", traces.path(), Some(token));
     assert!(!passed, "{said}");

@@ -1,10 +1,11 @@
 //! What the sweep itself promises: reports that do not depend on who did the work, tokens that make a run
 //! again, deaths told apart, and nothing passed over in silence.
 
+mod child;
+
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -65,9 +66,54 @@ fn a_saved_record_survives() {
     };
     let run = sweep(move |fs| match &*bug {
         "moved" => Ok(fs.write("elsewhere", "record")?),
+        "unsynced" => {
+            fs.write("record", "record")?;
+            fs.ack(1);
+            Ok(())
+        }
         bug => save(fs, bug == "none"),
     });
     run.faults([Group::Crash, Group::Fsync]).traces(traces).check(check);
+}
+
+/// The run without faults is explored too, and what it loses ends in the same line.
+#[test]
+fn a_disk_of_the_run_without_faults_is_replayed_alone() {
+    let traces = tempfile::tempdir().unwrap();
+    let (passed, said) = run("unsynced", traces.path(), None);
+    assert!(!passed && said.contains("not swept: "), "{said}");
+    let token = child::pasted(&said, "a_saved_record_survives");
+    let (passed, said) = run("unsynced", traces.path(), Some(&token));
+    assert!(!passed && said.contains(&format!("{token}: lost: the record is gone")), "{said}");
+    assert!(!said.contains("swept"), "{said}");
+}
+
+/// Of two sweeps of one test the second fails.
+#[test]
+fn c_two_records_survive() {
+    let (Ok(bug), Ok(traces)) = (std::env::var("PLANTED_BUG"), std::env::var("PLANTED_TRACES"))
+    else {
+        return;
+    };
+    for (name, looks) in [("first", true), ("second", bug == "none")] {
+        let run = sweep(move |fs| save(fs, looks)).named(name).traces(&traces);
+        run.faults([Group::Crash, Group::Fsync]).check(check);
+    }
+}
+
+#[test]
+fn a_token_of_one_sweep_of_a_test_is_left_to_it_by_the_other() {
+    let traces = tempfile::tempdir().unwrap();
+    let run = |token| child::run("c_two_records_survive", "ignored", traces.path(), token);
+    let (passed, said) = run(None);
+    assert!(!passed, "{said}");
+    let token = child::pasted(&said, "c_two_records_survive");
+    let (passed, said) = run(Some(&token));
+    assert!(!passed && said.contains(&format!("{token}: lost: ")), "{said}");
+    assert!(
+        said.contains("is of second: nothing is replayed of first, which runs whole"),
+        "{said}"
+    );
 }
 
 /// Another one of the same file, which nothing is wrong with.
@@ -78,17 +124,7 @@ fn b_another_record_survives() {
 }
 
 fn run(bug: &str, traces: &Path, token: Option<&str>) -> (bool, String) {
-    run_test("a_saved_record_survives", bug, traces, token)
-}
-
-fn run_test(name: &str, bug: &str, traces: &Path, token: Option<&str>) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture"]);
-    command.env("PLANTED_BUG", bug).env("PLANTED_TRACES", traces).env("RUST_BACKTRACE", "0");
-    command.envs(token.map(|token| ("FAULTFS_REPLAY", token)));
-    let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    child::run("a_saved_record_survives", bug, traces, token)
 }
 
 #[test]
@@ -96,9 +132,7 @@ fn a_failing_sweep_ends_in_a_line_that_makes_the_run_again() {
     let traces = tempfile::tempdir().unwrap();
     let (passed, said) = run("ignored", traces.path(), None);
     assert!(!passed, "{said}");
-    let line = said.lines().find_map(|line| line.trim().strip_prefix("replay: ")).expect(&said);
-    let (token, rest) = line.strip_prefix("FAULTFS_REPLAY='").unwrap().split_once("' ").unwrap();
-    assert_eq!(rest, "cargo test a_saved_record_survives");
+    let token = &*child::pasted(&said, "a_saved_record_survives");
     let parsed: Token = token.parse().unwrap();
     assert_eq!(parsed.to_string(), token);
     assert!(token.contains(": sync record take 1 -> fail"), "{token}");
@@ -115,12 +149,19 @@ fn a_failing_sweep_ends_in_a_line_that_makes_the_run_again() {
     let (passed, said) = run("none", traces.path(), None);
     assert!(passed, "{said}");
 
-    // A run that does not come to the fault shows nothing; and the token is of this sweep alone.
+    // A run that does not come to the fault shows nothing; and another test is told whose the token is.
     let (passed, said) = run("moved", traces.path(), Some(token));
     assert!(!passed, "{said}");
     assert!(said.contains("the workload does not come to this call any more"), "{said}");
-    let (passed, said) = run_test("b_another_record_survives", "none", traces.path(), Some(token));
-    assert!(passed, "{said}");
+    let (passed, said) =
+        child::run("b_another_record_survives", "none", traces.path(), Some(token));
+    assert!(!passed, "{said}");
+    let of =
+        "the token is of a_saved_record_survives in the test a_saved_record_survives of sweep_verb";
+    assert!(
+        said.contains(of) && said.contains("by its whole name, or unset FAULTFS_REPLAY"),
+        "{said}"
+    );
 }
 
 /// A promise that is made true later: after the fault it is not, and at the end of the run it is.

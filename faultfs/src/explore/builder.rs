@@ -1,7 +1,7 @@
 //! The builder that all doors share.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::{
     Settings, Work, shard,
 };
 use crate::crash::Token;
+use crate::file::Saver;
 use crate::model::Profile;
 use crate::report::{self, Report};
 use crate::session;
@@ -351,7 +352,16 @@ impl<D: Door> Explore<D> {
         let oracle: &mut Oracle<'_, D::Root> = &mut oracle;
         let place = self.place()?;
         let only = match worker::current() {
-            None => replay_token(&place.traces, &place.name)?,
+            None => match asked_to_replay(&place)? {
+                Some(AnyToken::OfSweep(token)) => {
+                    return Err(Error::new(format!(
+                        "{REPLAY}: {token} is of a sweep of this name, and this is an exploration: name \
+                         one of them otherwise, with .named(..)"
+                    )));
+                }
+                Some(AnyToken::OfState(token)) => Some(token),
+                None => None,
+            },
             Some(_) => None,
         };
         let work = match worker::current() {
@@ -481,13 +491,54 @@ fn tokens(texts: &[String]) -> Result<Vec<Token>> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
-/// The token of the environment, where it is of the run of this name.
-fn replay_token(traces: &Path, name: &str) -> Result<Option<Token>> {
+/// The token of the environment, where this call is to replay one: of an exploration, or of a sweep.
+///
+/// # Errors
+///
+/// For a text that is no token, and for the token of another test.
+pub(crate) fn asked_to_replay(place: &Place) -> Result<Option<AnyToken>> {
     let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
-    if text.parse::<crate::sweep::Token>().is_ok() {
-        return Ok(None);
+    let token = match text.parse().map(AnyToken::OfState) {
+        Ok(token) => token,
+        Err(error) => match text.parse().map(AnyToken::OfSweep) {
+            Ok(token) => token,
+            // What has a colon in it was meant for one of a sweep.
+            Err(of_sweep) => {
+                let error = if text.contains(':') { of_sweep } else { error };
+                return Err(Error::new(format!("{REPLAY}: {error}")));
+            }
+        },
+    };
+    let (trace, saver) = file::load_saved(&file::find(&place.traces, token.trace())?)?;
+    let here = Saver::here();
+    match trace.subject == place.name {
+        true => Ok(Some(token)),
+        // Another call of the same test, which comes to its own. This one is done whole: left out, a test in which
+        // no call is that one any more would pass.
+        false if saver == here => {
+            let (name, of) = (&place.name, &trace.subject);
+            eprintln!("{REPLAY} is of {of}: nothing is replayed of {name}, which runs whole");
+            Ok(None)
+        }
+        false => Err(Error::new(format!(
+            "{REPLAY}: the token is of {} in {saver}, and this is {} in {here}: run that one alone, by \
+             its whole name, or unset {REPLAY}",
+            trace.subject, place.name
+        ))),
     }
-    let token: Token = text.parse().map_err(|error| Error::new(format!("{REPLAY}: {error}")))?;
-    let trace = file::load(&file::find(traces, &token.trace)?)?;
-    Ok((trace.subject == name).then_some(token))
+}
+
+/// A token of either verb.
+pub(crate) enum AnyToken {
+    OfState(Token),
+    OfSweep(crate::sweep::Token),
+}
+
+impl AnyToken {
+    fn trace(&self) -> &str {
+        match self {
+            AnyToken::OfState(token) => &token.trace,
+            AnyToken::OfSweep(token) => &token.trace,
+        }
+    }
 }

@@ -361,7 +361,7 @@ pub(crate) fn replay<R: ?Sized>(
 }
 
 /// Recovers from one state and reports nothing but that; `present` is the run as it is recorded now.
-pub(super) fn replay_only<R: ?Sized>(
+pub(crate) fn replay_only<R: ?Sized>(
     door: &mut dyn Door<Root = R>,
     oracle: &mut Oracle<'_, R>,
     present: &Arc<Trace>,

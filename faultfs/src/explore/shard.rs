@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use super::{Bound, Faults, Judge, Outcome, Recovered, Settings, trace_id};
-use crate::file::{self, Form};
+use crate::file::{self, Form, Saver};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
 use crate::verdict::Broken;
@@ -161,7 +161,7 @@ impl<'a> Sharing<'a> {
         if self.cut {
             return Ok(());
         }
-        let (partition, program) = (self.partition, program());
+        let (partition, program) = (self.partition, Saver::here().program);
         let name =
             format!("{}-{}of{}.{}", trace_id(trace), partition.index, partition.of, FORM.what);
         let profiles = profiles.iter().map(Profile::to_string).collect();
@@ -442,7 +442,7 @@ pub(super) fn from_environment(name: &str, traces: &Path) -> Result<Work> {
             Ok(Work::Share(share, folder(SHARDS).unwrap_or_else(|| traces.join("shards"))))
         }
         (Err(_), Some(folder)) => {
-            let program = program();
+            let program = Saver::here().program;
             let runs = Shards::load(&file::saved_in(&folder, FORM.what))?;
             let of_run = |run: &Shards| run.trace.subject == name && run.program == program;
             match runs.into_iter().find(of_run) {
@@ -454,17 +454,5 @@ pub(super) fn from_environment(name: &str, traces: &Path) -> Result<Work> {
             }
         }
         (Err(_), None) => Ok(Work::Whole),
-    }
-}
-
-/// The name of this program without the hash that Cargo gives it.
-fn program() -> String {
-    let exe = std::env::current_exe().unwrap_or_default();
-    let stem = exe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match stem.rsplit_once('-') {
-        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            name.into()
-        }
-        _ => stem,
     }
 }

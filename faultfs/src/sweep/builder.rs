@@ -1,17 +1,17 @@
 //! The builder that all doors share.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CRASH_POINTS, Group, Plan, Token};
-use crate::explore::{Door, Explore, Oracle, REPLAY, Typed, explore};
+use super::{CRASH_POINTS, Group, Plan};
+use crate::explore::{AnyToken, Door, Explore, Oracle, Typed, asked_to_replay, explore};
 use crate::fs::FaultFs;
 use crate::model::Profile;
 use crate::report::Report;
 use crate::trace::Marks;
 use crate::verdict::Broken;
-use crate::{Error, Result, file, worker};
+use crate::{Error, Result, worker};
 
 /// Sweeps a workload on a [`FaultFs`]: every single fault at every call.
 ///
@@ -138,7 +138,8 @@ impl<D: Door> Sweep<D> {
 
     /// Runs the workload with every fault and has `oracle` look at what is left.
     ///
-    /// With the environment variable [`REPLAY`] set to a [`Token`], only that run is made.
+    /// With the environment variable [`REPLAY`](crate::explore::REPLAY) set to a token of its report, only that
+    /// run is made, or that disk recovered from.
     ///
     /// # Panics
     ///
@@ -182,26 +183,19 @@ impl<D: Door> Sweep<D> {
         let oracle: &mut Oracle<'_, D::Root> = &mut oracle;
         let place = self.explore.place()?;
         let workers = place.launch.clone().map(|(launch, call)| self.explore.plan(launch, call));
-        let only = match worker::current() {
-            None => replay_token(&place.traces, &place.name)?,
-            Some(_) => None,
-        };
+        let (mut only, mut state) = (None, None);
+        if worker::current().is_none() {
+            match asked_to_replay(&place)? {
+                Some(AnyToken::OfSweep(token)) => only = Some(token),
+                Some(AnyToken::OfState(token)) => state = Some(token),
+                None => {}
+            }
+        }
         let Sweep { groups, crash_points, .. } = self;
         let profiles = self.explore.profiles.clone();
-        let plan = Plan { workers, profiles, groups, plan: None, crash_points, only };
+        let plan = Plan { workers, profiles, groups, plan: None, crash_points, only, state };
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
         super::run(&place.name, &mut self.explore.door, oracle, &plan, &mut settings)
     }
-}
-
-/// The token of the environment, where it is of the sweep of this name.
-fn replay_token(traces: &Path, name: &str) -> Result<Option<Token>> {
-    let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
-    if text.parse::<crate::crash::Token>().is_ok() {
-        return Ok(None);
-    }
-    let token: Token = text.parse().map_err(|error| Error::new(format!("{REPLAY}: {error}")))?;
-    let trace = file::load(&file::find(traces, &token.trace)?)?;
-    Ok((trace.subject == name).then_some(token))
 }

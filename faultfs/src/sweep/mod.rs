@@ -76,6 +76,8 @@ pub struct Plan {
     pub crash_points: u32,
     /// Do this run only.
     pub only: Option<Token>,
+    /// Recover from this state of the run without faults only, in this process.
+    pub state: Option<crate::crash::Token>,
 }
 
 /// Crash points after a fault, unless told otherwise.
@@ -86,7 +88,15 @@ impl Plan {
     pub fn new(workers: explore::Plan) -> Plan {
         let (profiles, groups) = (vec![Profile::POSIX], Group::ALL.to_vec());
         let workers = Some(workers);
-        Plan { workers, profiles, groups, plan: None, crash_points: CRASH_POINTS, only: None }
+        Plan {
+            workers,
+            profiles,
+            groups,
+            plan: None,
+            crash_points: CRASH_POINTS,
+            only: None,
+            state: None,
+        }
     }
 
     /// Whether the power goes, too.
@@ -148,6 +158,10 @@ pub fn run<R: ?Sized>(
         if let Some(token) = &plan.only {
             replay::replay(runs, &base.trace, token, settings)?;
             return Ok(Vec::new());
+        }
+        if let Some(token) = &plan.state {
+            let Tester { door, oracle, .. } = &mut runs.tester;
+            return explore::replay_only(&mut **door, &mut **oracle, &base.trace, token, settings);
         }
         let report = match plan.crashes() {
             true => runs.with_judge(&base.trace, |judge| {
