@@ -37,15 +37,20 @@ pub struct Bound {
     /// a million of them take some hundredths of a second. What the search does not come to is reported as not
     /// covered, and is the same on every machine.
     pub effort: u64,
+    /// How many states that lose alike are waited for where they hang: the others that lose the same, and more,
+    /// are left out, and the run is not measured. After eight times as many hangs of all kinds whatever is left is.
+    pub hangs: u32,
     /// How long checking may take under one profile. What it leaves out depends on the machine: such a
     /// report is marked, cannot be compared with another, and cannot be merged.
     pub time: Option<Duration>,
 }
 
 impl Default for Bound {
-    /// Two omissions and 200 samples, in 1,500 states, 20,000 steps for each, without a limit of time.
+    /// Two omissions and 200 samples, in 1,500 states, 20,000 steps for each, 3 hangs of a kind,
+    /// without a limit of time.
     fn default() -> Self {
-        Bound { omissions: 2, samples: 200, seed: 0, budget: 1_500, effort: 20_000, time: None }
+        let (budget, effort, hangs) = (1_500, 20_000, 3);
+        Bound { omissions: 2, samples: 200, seed: 0, budget, effort, hangs, time: None }
     }
 }
 

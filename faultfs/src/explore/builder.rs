@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asked::{AnyToken, REPLAY, asked_to_replay};
 use super::door::Checks;
 use super::{
     Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, RecoveryFaults, Replay,
     Settings, Work, shard,
 };
 use crate::crash::Token;
-use crate::file::Saver;
 use crate::model::Profile;
 use crate::report::{self, Report};
 use crate::session;
@@ -19,10 +19,6 @@ use crate::trace::{Marks, Trace};
 use crate::verdict::Broken;
 use crate::worker::{self, Launch};
 use crate::{Error, Result, file, points};
-
-/// The environment variable that makes one exploration of a test recover from one state only: the token
-/// of a report.
-pub const REPLAY: &str = "FAULTFS_REPLAY";
 
 /// An exploration that waits for its oracle.
 #[must_use = "nothing runs until `.check(..)`"]
@@ -178,6 +174,19 @@ impl<D: Door> Explore<D> {
     /// ten times the limit.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// How many states that lose alike are waited for where they hang, before the others are left out: see
+    /// [`Bound::hangs`]. Default: 3; `u32::MAX` goes on to the end.
+    ///
+    /// # Panics
+    ///
+    /// For 0, which waits for none.
+    #[track_caller]
+    pub fn hangs(mut self, count: u32) -> Self {
+        assert!(count > 0, "of 0 hangs nothing is known: name at least 1");
+        self.bound.hangs = count;
         self
     }
 
@@ -489,56 +498,4 @@ impl Place {
 
 fn tokens(texts: &[String]) -> Result<Vec<Token>> {
     texts.iter().map(|text| text.parse()).collect()
-}
-
-/// The token of the environment, where this call is to replay one: of an exploration, or of a sweep.
-///
-/// # Errors
-///
-/// For a text that is no token, and for the token of another test.
-pub(crate) fn asked_to_replay(place: &Place) -> Result<Option<AnyToken>> {
-    let Ok(text) = std::env::var(REPLAY) else { return Ok(None) };
-    let token = match text.parse().map(AnyToken::OfState) {
-        Ok(token) => token,
-        Err(error) => match text.parse().map(AnyToken::OfSweep) {
-            Ok(token) => token,
-            // What has a colon in it was meant for one of a sweep.
-            Err(of_sweep) => {
-                let error = if text.contains(':') { of_sweep } else { error };
-                return Err(Error::new(format!("{REPLAY}: {error}")));
-            }
-        },
-    };
-    let (trace, saver) = file::load_saved(&file::find(&place.traces, token.trace())?)?;
-    let here = Saver::here();
-    match trace.subject == place.name {
-        true => Ok(Some(token)),
-        // Another call of the same test, which comes to its own. This one is done whole: left out, a test in which
-        // no call is that one any more would pass.
-        false if saver == here => {
-            let (name, of) = (&place.name, &trace.subject);
-            eprintln!("{REPLAY} is of {of}: nothing is replayed of {name}, which runs whole");
-            Ok(None)
-        }
-        false => Err(Error::new(format!(
-            "{REPLAY}: the token is of {} in {saver}, and this is {} in {here}: run that one alone, by \
-             its whole name, or unset {REPLAY}",
-            trace.subject, place.name
-        ))),
-    }
-}
-
-/// A token of either verb.
-pub(crate) enum AnyToken {
-    OfState(Token),
-    OfSweep(crate::sweep::Token),
-}
-
-impl AnyToken {
-    fn trace(&self) -> &str {
-        match self {
-            AnyToken::OfState(token) => &token.trace,
-            AnyToken::OfSweep(token) => &token.trace,
-        }
-    }
 }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::findings::likeness;
+use super::hangs::{self, Hangs};
 use super::judge::{
     Checked, Judge, Outcome, Recovered, Recovery, check_built, doubt, no_such_state,
 };
@@ -207,6 +210,8 @@ enum Answer {
     Unserved(String),
     /// What was done to its disk.
     Recorded(Box<Recovered>),
+    /// Nothing: others like it hung.
+    LeftOut,
 }
 
 /// An oracle behind a door, in one place.
@@ -434,6 +439,9 @@ pub(crate) fn work<R: ?Sized>(
             let mut known = Known::new(setup.prune);
             worker::serve(move |job| {
                 let text = std::str::from_utf8(job).expect("a token is text");
+                if text.is_empty() {
+                    return Ok(postcard::to_stdvec(&Answer::LeftOut).expect("texts serialise"));
+                }
                 let (text, faults) = text.split_once('\n').unwrap_or((text, ""));
                 let token: Token = text.parse().expect("the pool sends tokens");
                 let built = models.build(&token);
@@ -479,6 +487,7 @@ pub(crate) struct Workers<'a> {
     /// From the first state on that was not served otherwise, or from the start.
     real_files: bool,
     doubts: Vec<String>,
+    left_out: u64,
     subject: String,
     /// One process can record again and again.
     repeats: bool,
@@ -502,6 +511,7 @@ impl<'a> Workers<'a> {
             rooms,
             real_files,
             doubts: Vec::new(),
+            left_out: 0,
             subject,
             repeats: door.repeats(),
         })
@@ -527,13 +537,32 @@ impl<'a> Workers<'a> {
 fn answers(
     pool: &Pool,
     tokens: &[String],
+    each: impl FnMut(&Answered) -> ControlFlow<()>,
+) -> Result<Vec<Option<Answered>>> {
+    answers_but(pool, tokens, &hangs::flags(tokens.len()), &mut |_, _| true, each)
+}
+
+/// As [`answers`], without those that are flagged by then, and without answers of which `counts` says that they
+/// do not count.
+fn answers_but(
+    pool: &Pool,
+    tokens: &[String],
+    left_out: &[AtomicBool],
+    counts: &mut dyn FnMut(usize, &Answered) -> bool,
     mut each: impl FnMut(&Answered) -> ControlFlow<()>,
 ) -> Result<Vec<Option<Answered>>> {
     let mut answers: Vec<Option<Answered>> = tokens.iter().map(|_| None).collect();
-    let jobs = tokens.iter().map(|token| token.clone().into_bytes());
-    let _ = pool.run(jobs, |index, reply| {
+    let job = |(token, left_out): (&String, &AtomicBool)| match left_out.load(Relaxed) {
+        // Places stay what they are: a worker has nothing to do for an empty job.
+        true => Vec::new(),
+        false => token.clone().into_bytes(),
+    };
+    let _ = pool.run(tokens.iter().zip(left_out).map(job), |index, reply| {
         let answer = reply.map(|bytes| postcard::from_bytes(&bytes).expect("a worker answered"));
-        each(answers[index].insert(answer))
+        match counts(index, &answer) {
+            true => each(answers[index].insert(answer)),
+            false => ControlFlow::Continue(()),
+        }
     })?;
     Ok(answers)
 }
@@ -563,14 +592,16 @@ fn outcome(answer: Option<Answered>) -> Option<Outcome> {
     Some(answer?.and_then(|answer| match answer {
         Answer::Doubted(broken) => Err(broken),
         Answer::Held | Answer::Known | Answer::Unserved(_) | Answer::Recorded(_) => Ok(()),
+        Answer::LeftOut => unreachable!("what is left out does not count"),
     }))
 }
 
-impl Judge for Workers<'_> {
-    fn judge(
+impl Workers<'_> {
+    /// The outcomes of states, of which those of one kind are not waited for again and again.
+    fn judged(
         &mut self,
-        _: &Model,
         tokens: &[String],
+        kind_of: &dyn Fn(usize) -> hangs::Kind,
         settings: &mut Settings<'_>,
     ) -> Result<Vec<Option<Outcome>>> {
         let limit = self.plan.time_limit;
@@ -579,13 +610,21 @@ impl Judge for Workers<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let mut answers = answers(&self.pool(limit, self.real_files), tokens, |answer| {
+        let left_out = hangs::flags(tokens.len());
+        let mut hangs = Hangs::new(settings.bound.hangs, &left_out, kind_of);
+        let mut counts = |index: usize, answer: &Answered| {
+            let has_hung = matches!(answer, Err(broken) if broken.verdict() == Verdict::Hung);
+            hangs.counts(index, has_hung)
+        };
+        let pool = self.pool(limit, self.real_files);
+        let mut answers = answers_but(&pool, tokens, &left_out, &mut counts, |answer| {
             (settings.progress)(match answer {
                 Ok(Answer::Known) => Progress::Known,
                 _ => Progress::Checked,
             });
             go_on()
         })?;
+        self.left_out += left_out.iter().filter(|left_out| left_out.load(Relaxed)).count() as u64;
         let doubts = tokens.iter().zip(&answers).filter_map(|(token, answer)| match answer {
             Some(Ok(Answer::Doubted(broken))) => Some(doubt(token, broken)),
             _ => None,
@@ -603,6 +642,17 @@ impl Judge for Workers<'_> {
             answers[index] = answer;
         }
         Ok(answers.into_iter().map(outcome).collect())
+    }
+}
+
+impl Judge for Workers<'_> {
+    fn judge(
+        &mut self,
+        model: &Model,
+        tokens: &[String],
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Option<Outcome>>> {
+        self.judged(tokens, &|index| likeness(model, &tokens[index]), settings)
     }
 
     fn afresh(
@@ -623,10 +673,11 @@ impl Judge for Workers<'_> {
         jobs: &[(&Model, &[String])],
         settings: &mut Settings<'_>,
     ) -> Result<Vec<Vec<Option<Outcome>>>> {
-        let Some((model, _)) = jobs.first() else { return Ok(Vec::new()) };
-        let tokens: Vec<String> =
-            jobs.iter().flat_map(|(_, tokens)| tokens.iter().cloned()).collect();
-        let mut outcomes = self.judge(model, &tokens, settings)?.into_iter();
+        let all = jobs.iter().flat_map(|(model, tokens)| tokens.iter().map(move |t| (*model, t)));
+        let (models, tokens): (Vec<&Model>, Vec<String>) =
+            all.map(|(model, token)| (model, token.clone())).unzip();
+        let kind_of = |index: usize| likeness(models[index], &tokens[index]);
+        let mut outcomes = self.judged(&tokens, &kind_of, settings)?.into_iter();
         Ok(jobs.iter().map(|(_, tokens)| outcomes.by_ref().take(tokens.len()).collect()).collect())
     }
 
@@ -665,5 +716,9 @@ impl Judge for Workers<'_> {
 
     fn take_doubts(&mut self) -> Vec<String> {
         std::mem::take(&mut self.doubts)
+    }
+
+    fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 }

@@ -92,6 +92,19 @@ fn kind(model: &Model, builder: &mut Builder<'_>, state: &State, broken: &Broken
     (broken.verdict(), class(builder, state), kinds_of_loss(model, builder, state))
 }
 
+/// By what a state that hangs is like others: what it lost, or, where that is nothing, the call at which the power
+/// went.
+pub(super) fn likeness(model: &Model, token: &str) -> BTreeSet<String> {
+    let state = &token.parse::<Token>().expect("a token made here parses").state();
+    let lost = kinds_of_loss(model, &mut Builder::new(model), state);
+    if !lost.is_empty() {
+        return lost;
+    }
+    let op = model.trace.ops.iter().rev().find(|record| record.start <= state.stamp);
+    let at = op.map(|record| (record.op.word(), record.site.as_ref().map(ToString::to_string)));
+    BTreeSet::from([format!("crash at {at:?}")])
+}
+
 pub(super) fn class(builder: &mut Builder<'_>, state: &State) -> &'static str {
     match builder.lost_top_directories(state).is_empty() {
         true => "",

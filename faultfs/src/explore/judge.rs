@@ -101,6 +101,11 @@ pub trait Judge {
         Vec::new()
     }
 
+    /// How many states were left out since the last call because others like them hung.
+    fn take_left_out(&mut self) -> u64 {
+        0
+    }
+
     /// The share of the states that is judged, where it is not all of them.
     fn partition(&self) -> Option<Partition> {
         None

@@ -4,11 +4,13 @@
 //! A run is recorded, and disks are checked, in processes of their own (see [`worker`](crate::worker)):
 //! an engine that aborts, hangs or eats memory costs one state its verdict and nothing else.
 
+mod asked;
 mod builder;
 mod coverage;
 mod door;
 mod faults;
 mod findings;
+pub(crate) mod hangs;
 mod judge;
 mod known;
 mod losses;
@@ -31,8 +33,9 @@ use crate::report::{CREATION_NOT_DURABLE, Failure, Report, Shrunk};
 use crate::trace::{Marks, Trace};
 use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result, file};
-pub(crate) use builder::{AnyToken, asked_to_replay};
-pub use builder::{Explore, REPLAY};
+pub use asked::REPLAY;
+pub(crate) use asked::{AnyToken, asked_to_replay};
+pub use builder::Explore;
 pub(crate) use door::{Checks, Workers, new_session, replay, replay_only, trace_of, work};
 pub use door::{Door, Oracle, Plan, run};
 pub use faults::{Faults, RecoveryFaults};
@@ -243,8 +246,12 @@ fn fill(
         listing.distinct.iter().map(|state| findings::token(&model, &trace_id, state)).collect();
     let outcomes = judge.judge(&model, &tokens, &mut limited)?;
     let (checked, listed) = (outcomes.iter().flatten().count(), tokens.len());
+    let left_out = judge.take_left_out();
+    if left_out > 0 {
+        report.not_measured.push(hangs::in_words(left_out, "states", bound.hangs));
+    }
     report.not_measured.extend(judge.take_doubts());
-    stopped |= checked < listed;
+    stopped |= checked + (left_out as usize) < listed;
     report.coverage = coverage::coverage(&listing, &outcomes);
     report.bound = coverage::words(&listing, &report.coverage, &bound);
     report.bound += &settings.crashes.bound(trace);

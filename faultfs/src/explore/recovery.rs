@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::findings::{Kind, Looked};
+use super::hangs;
 use super::judge::{Judge, Outcome, Recovered};
 use super::{Faults, RecoveryFaults, Settings, confirm, findings, losses, trace_id};
 use crate::crash::{Bound, Builder, Listing, State};
@@ -339,13 +340,19 @@ impl Descent<'_, '_, '_> {
             runs.iter().map(|run| (&run.model, &run.tokens[..])).collect();
         let outcomes = self.judge.judge_all(&jobs, self.settings)?;
         self.report.not_measured.extend(self.judge.take_doubts());
+        let left_out = self.judge.take_left_out();
+        if left_out > 0 {
+            let words =
+                hangs::in_words(left_out, "states of recoveries", self.settings.bound.hangs);
+            self.report.not_measured.push(words);
+        }
         for (run, mut outcomes) in runs.iter().zip(outcomes) {
             if run.may_refuse {
                 outcomes.iter_mut().for_each(refused);
             }
             let checked = outcomes.iter().flatten().count();
             self.checked += checked as u64;
-            if checked < outcomes.len() {
+            if checked < outcomes.len() && left_out == 0 {
                 return Ok(false);
             }
             self.add_failures(run, &outcomes)?;

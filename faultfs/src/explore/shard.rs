@@ -15,11 +15,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
+use super::findings::likeness;
+use super::hangs::{self, Hangs};
 use super::{Bound, Faults, Judge, Outcome, Recovered, Settings, trace_id};
 use crate::file::{self, Form, Saver};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
-use crate::verdict::Broken;
+use crate::verdict::{Broken, Verdict};
 use crate::{Error, Result};
 
 /// The environment variable that makes the explorations of tests judge one share of their states, `3/8`,
@@ -130,10 +132,41 @@ struct Share {
     doubts: Vec<String>,
 }
 
-const FORM: Form = Form { magic: *b"faultsh\x1a", version: 3, what: "shard" };
+const FORM: Form = Form { magic: *b"faultsh\x1a", version: 4, what: "shard" };
 
 fn digest(tokens: &[String]) -> u128 {
     XxHash3_128::oneshot(tokens.join("\n").as_bytes())
+}
+
+/// What both judges leave to the one that they stand before: crashes during recovery are no part of a share, and
+/// are looked at when all are merged.
+macro_rules! left_to_the_judge {
+    () => {
+        fn afresh(
+            &mut self,
+            model: &Model,
+            tokens: &[String],
+            patience: bool,
+        ) -> Result<Vec<Option<Outcome>>> {
+            self.judge.afresh(model, tokens, patience)
+        }
+
+        fn judge_all(
+            &mut self,
+            jobs: &[(&Model, &[String])],
+            settings: &mut Settings<'_>,
+        ) -> Result<Vec<Vec<Option<Outcome>>>> {
+            self.judge.judge_all(jobs, settings)
+        }
+
+        fn record(
+            &mut self,
+            model: &Model,
+            states: &[(String, Faults)],
+        ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
+            self.judge.record(model, states)
+        }
+    };
 }
 
 /// Judges one share of the states of a run.
@@ -184,7 +217,11 @@ impl Judge for Sharing<'_> {
         let partition = self.partition;
         let places: Vec<usize> = (0..tokens.len()).filter(|&i| partition.holds(i)).collect();
         let own: Vec<String> = places.iter().map(|&place| tokens[place].clone()).collect();
-        let outcomes = self.judge.judge(model, &own, settings)?;
+        // What is left out of the whole run for hangs, merging leaves out.
+        let hangs = std::mem::replace(&mut settings.bound.hangs, u32::MAX);
+        let outcomes = self.judge.judge(model, &own, settings);
+        settings.bound.hangs = hangs;
+        let outcomes = outcomes?;
         self.cut |= outcomes.iter().any(Option::is_none) || (settings.interrupted)();
         let mut spread = vec![None; tokens.len()];
         let mut failing = BTreeMap::new();
@@ -204,30 +241,7 @@ impl Judge for Sharing<'_> {
         Ok(spread)
     }
 
-    fn afresh(
-        &mut self,
-        model: &Model,
-        tokens: &[String],
-        patience: bool,
-    ) -> Result<Vec<Option<Outcome>>> {
-        self.judge.afresh(model, tokens, patience)
-    }
-
-    fn judge_all(
-        &mut self,
-        jobs: &[(&Model, &[String])],
-        settings: &mut Settings<'_>,
-    ) -> Result<Vec<Vec<Option<Outcome>>>> {
-        self.judge.judge_all(jobs, settings)
-    }
-
-    fn record(
-        &mut self,
-        model: &Model,
-        states: &[(String, Faults)],
-    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
-        self.judge.record(model, states)
-    }
+    left_to_the_judge!();
 
     fn take_doubts(&mut self) -> Vec<String> {
         let doubts = self.judge.take_doubts();
@@ -375,11 +389,12 @@ pub(super) struct Merging<'a> {
     judge: &'a mut dyn Judge,
     shards: &'a Shards,
     doubts: Vec<String>,
+    left_out: u64,
 }
 
 impl<'a> Merging<'a> {
     pub(super) fn new(judge: &'a mut dyn Judge, shards: &'a Shards) -> Self {
-        Merging { judge, shards, doubts: Vec::new() }
+        Merging { judge, shards, doubts: Vec::new(), left_out: 0 }
     }
 }
 
@@ -388,45 +403,37 @@ impl Judge for Merging<'_> {
         &mut self,
         model: &Model,
         tokens: &[String],
-        _: &mut Settings<'_>,
+        settings: &mut Settings<'_>,
     ) -> Result<Vec<Option<Outcome>>> {
         let profile = model.profile();
         let shares = self.shards.shards.iter().flat_map(|shard| &shard.shares);
         let ours = shares.filter(|share| share.profile == profile.name);
         self.doubts.extend(ours.flat_map(|share| share.doubts.clone()));
-        self.shards.outcomes(profile, tokens)
+        let mut outcomes = self.shards.outcomes(profile, tokens)?;
+        let flags = hangs::flags(tokens.len());
+        let kind_of = |index: usize| likeness(model, &tokens[index]);
+        let mut hangs = Hangs::new(settings.bound.hangs, &flags, &kind_of);
+        for (index, outcome) in outcomes.iter_mut().enumerate() {
+            let hung = |broken: &Broken| broken.verdict() == Verdict::Hung;
+            let has_hung = outcome.as_ref().is_some_and(|o| o.as_ref().is_err_and(hung));
+            if !hangs.counts(index, has_hung) {
+                *outcome = None;
+                self.left_out += 1;
+            }
+        }
+        Ok(outcomes)
     }
 
-    fn afresh(
-        &mut self,
-        model: &Model,
-        tokens: &[String],
-        patience: bool,
-    ) -> Result<Vec<Option<Outcome>>> {
-        self.judge.afresh(model, tokens, patience)
-    }
-
-    /// Crashes during recovery are no part of a share: they are looked at when all are merged.
-    fn judge_all(
-        &mut self,
-        jobs: &[(&Model, &[String])],
-        settings: &mut Settings<'_>,
-    ) -> Result<Vec<Vec<Option<Outcome>>>> {
-        self.judge.judge_all(jobs, settings)
-    }
-
-    fn record(
-        &mut self,
-        model: &Model,
-        states: &[(String, Faults)],
-    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
-        self.judge.record(model, states)
-    }
+    left_to_the_judge!();
 
     fn take_doubts(&mut self) -> Vec<String> {
         let mut doubts = std::mem::take(&mut self.doubts);
         doubts.extend(self.judge.take_doubts());
         doubts
+    }
+
+    fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out) + self.judge.take_left_out()
     }
 }
 

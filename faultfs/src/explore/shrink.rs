@@ -41,7 +41,10 @@ pub(super) fn rerun<'a>(
         let tokens: Vec<String> =
             states.iter().map(|state| token(model, trace_id, state)).collect();
         let mut silent = |_| {};
-        let found = judge.judge_all(&[(model, &tokens)], &mut settings.quiet(&mut silent))?;
+        let mut quiet = settings.quiet(&mut silent);
+        // Re-runs have a bound of their own.
+        quiet.bound.hangs = u32::MAX;
+        let found = judge.judge_all(&[(model, &tokens)], &mut quiet)?;
         Ok(found.into_iter().flatten().collect())
     })
 }
