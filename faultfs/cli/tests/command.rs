@@ -239,8 +239,7 @@ fn a_check_that_does_not_end_is_hung_and_its_processes_end_with_it() {
         r#"[ ! -s "$FAULTFS_OUTPUT" ] || { echo $$ > "$FAULTFS_HERE/pid"; exec sleep 3600; }"#;
     let more = ["--time-limit", "1", "--jobs", "1"];
     assert_eq!(bench.verdict("process-kill", "echo done", check, &more), "hung");
-    let left = fs::read_to_string(bench.path("pid")).unwrap();
-    assert!(!Path::new("/proc").join(left.trim()).exists(), "{left} is there");
+    wait_for_the_end_of(&fs::read_to_string(bench.path("pid")).unwrap());
 }
 
 /// A repair that is not atomic: a crash in its midst makes it lose what it was to bring back.
@@ -321,14 +320,18 @@ fn what_is_traced_dies_with_a_tool_that_is_killed() {
     let mut tool = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid =
         wait_for(|| fs::read_to_string(bench.path("pid")).ok().filter(|pid| pid.ends_with('\n')));
-    let process = Path::new("/proc").join(pid.trim());
-    assert!(process.exists());
+    assert!(Path::new("/proc").join(pid.trim()).exists());
     tool.kill().unwrap();
     tool.wait().unwrap();
-    // Dead; whoever adopted it may not have buried it yet.
-    let is_dead = |status: String| status.contains("State:\tZ");
-    wait_for(|| {
-        fs::read_to_string(process.join("status")).map_or(Some(()), |s| is_dead(s).then_some(()))
+    wait_for_the_end_of(&pid);
+}
+
+/// Of a process whose tracer was killed: whoever adopted it may not have buried it yet.
+fn wait_for_the_end_of(pid: &str) {
+    let status = Path::new("/proc").join(pid.trim()).join("status");
+    wait_for(|| match fs::read_to_string(&status) {
+        Ok(status) if !status.contains("State:\tZ") => None,
+        _ => Some(()),
     });
 }
 
