@@ -307,6 +307,38 @@ fn what_a_run_has_removed_since_could_have_rotted_before() {
     }
 }
 
+/// Of a rotten sector one bit is enough, and what else the disk had lost is given back.
+#[test]
+fn what_rotted_is_shrunk_to_a_bit_on_a_disk_that_lost_nothing() {
+    let run = sweep(|fs| {
+        let mut file = fs.create("record")?;
+        file.write_all(&[7; 700])?;
+        file.sync_all()?;
+        fs.sync_dir(".")?;
+        fs.write("noise", [1; 5000])?;
+        fs.write("more noise", [1; 5000])?;
+        fs.ack(1);
+        fs.remove_file("record")?;
+        fs.ack(2);
+        Ok(())
+    });
+    // A checksum over the first half of what is there.
+    let check = |fs: &FaultFs, marks: &Marks| match fs.read("record") {
+        Ok(found) if found[..350] != [7; 350] && !marks.acked.is_empty() => {
+            Err(Broken::corrupt("nobody wrote this"))
+        }
+        _ => Ok(()),
+    };
+    let Some(report) = run.faults([Group::BitRot]).reports(check).unwrap().pop() else { return };
+    assert_eq!((report.verdict, report.failures.len()), (Verdict::Corrupt, 1), "{report}");
+    let failure = &report.failures[0];
+    let fault = failure.fault.as_ref().unwrap();
+    assert!(fault.starts_with("rot record bit ") && fault.ends_with("-k"), "{report}");
+    assert!(failure.losses.is_empty() && failure.token.ends_with(fault), "{report}");
+    let shrunk = failure.shrunk.as_ref().unwrap();
+    assert!(shrunk.is_minimal() && shrunk.from > shrunk.to && shrunk.to == 0, "{report}");
+}
+
 #[test]
 fn a_death_on_a_disk_after_a_fault_names_the_disk() {
     let run = sweep(|fs| save(fs, false)).faults([Group::Crash, Group::Fsync]);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::case::{Case, Token};
+use super::least::least;
 use super::runner::{Outcome, Runs};
 use super::{Base, verdict};
 use crate::crash::{Builder, Token as StateToken};
@@ -152,7 +153,13 @@ fn without_numbers(message: &str) -> String {
     out
 }
 
-/// Once more, in a fresh process; a hang with more patience.
+/// Of one kind: how long it was waited for is no part of a hang.
+pub(super) fn is_alike(one: &Broken, other: &Broken) -> bool {
+    let same_words = || without_numbers(one.message()) == without_numbers(other.message());
+    one.verdict() == other.verdict() && (one.verdict() == Verdict::Hung || same_words())
+}
+
+/// Once more, in a fresh process; a hang with more patience. Of data that rotted, the least that fails alike.
 fn confirm<R: ?Sized>(
     kind: &Kind,
     base: &Base,
@@ -160,13 +167,17 @@ fn confirm<R: ?Sized>(
     settings: &Settings<'_>,
 ) -> Result<std::result::Result<Failure, String>> {
     let Kind { case, broken, site, count } = kind;
-    let again = runs.afresh(case, broken.verdict() == Verdict::Hung)?;
-    let same = |(_, second): &(String, Broken)| {
-        let same_words = without_numbers(second.message()) == without_numbers(broken.message());
-        // How long it was waited for is no part of a hang.
-        second.verdict() == broken.verdict() && (same_words || broken.verdict() == Verdict::Hung)
+    let (case, shrunk_rot) = match case.parse()? {
+        Case::Rot(rot) => {
+            let (rot, shrunk) = least(&rot, broken, &base.trace, runs)?;
+            (Case::Rot(rot).to_string(), Some(shrunk))
+        }
+        Case::Faults(_) => (case.clone(), None),
     };
-    let Some((at, second)) = again.failures().into_iter().find(same) else {
+    let case = &case;
+    let again = runs.afresh(case, broken.verdict() == Verdict::Hung)?;
+    let same = again.failures().into_iter().find(|(_, second)| is_alike(second, broken));
+    let Some((at, second)) = same else {
         let second = again.failures().first().map_or("held".into(), |(_, b)| b.to_string());
         return Ok(Err(format!("{case}: {broken} at first, in a fresh process {second}")));
     };
@@ -175,7 +186,10 @@ fn confirm<R: ?Sized>(
     let token = |state| Token { trace: trace_id(&base.trace), case: parsed.clone(), state };
     let (token, mut failure) = match (&state, &parsed) {
         (None, _) => (token(None), during_the_run(&base.trace, &second)),
-        (Some(state), Case::Rot(_)) => (token(None), on_disk(&base.trace, state, &second)),
+        (Some(state), Case::Rot(_)) => {
+            let failure = on_disk(&base.trace, state, &second);
+            (token(None), Failure { shrunk: shrunk_rot, ..failure })
+        }
         (Some(state), Case::Faults(_)) => {
             let room = runs.room();
             let mut trace = runs.tester.door.trace(&room)?;

@@ -34,6 +34,7 @@ mod builder;
 mod case;
 mod cases;
 mod findings;
+mod least;
 mod replay;
 mod runner;
 
