@@ -52,6 +52,14 @@ impl Target {
         }
     }
 
+    /// The configuration of SQLite, where it is one.
+    pub(crate) fn sqlite(&self) -> Option<Config> {
+        match self {
+            Target::Sqlite(config) => Some(*config),
+            Target::Command(_) => None,
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Target::Sqlite(_) => "sqlite",

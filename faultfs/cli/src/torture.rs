@@ -20,15 +20,15 @@ use crate::target::Target;
 
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::asked(args).map_err(Trouble::usage)?;
+    let injects = !args.faults.is_empty() || args.plan.is_some() || args.recovery_faults > 0;
+    if injects && targets.iter().any(|target| matches!(target, Target::Command(_))) {
+        return Err(Trouble::usage(
+            "a command is tortured by power cuts: --faults, --plan and --recovery-faults are for sqlite",
+        ));
+    }
     if !args.faults.is_empty() || args.plan.is_some() {
-        let configs = targets.iter().map(|target| match target {
-            Target::Sqlite(config) => Ok(*config),
-            Target::Command(_) => {
-                Err("a command is tortured by power cuts: --faults and --plan are for sqlite")
-            }
-        });
-        let configs: Result<Vec<_>, _> = configs.collect();
-        return faults::run(args, &configs.map_err(Trouble::usage)?);
+        let configs = targets.iter().filter_map(Target::sqlite);
+        return faults::run(args, &configs.collect::<Vec<_>>());
     }
     let profiles = match args.profiles.is_empty() {
         true => Profile::MAIN.to_vec(),

@@ -291,10 +291,14 @@ fn what_cannot_be_done_is_said_with_its_mend() {
         (&["torture", "command"][..], "say what runs: --workload"),
         (&["torture", "command", "--workload", "true"], "there is no --check"),
         (&[&["torture", "sqlite"][..], &both].concat(), "are for the target `command`"),
+        (
+            &[&["torture", "command", "--recovery-faults", "2"][..], &both].concat(),
+            "--recovery-faults are for sqlite",
+        ),
         (&[&["torture", "postgres"][..], &both].concat(), "there are sqlite and command"),
         (
             &[&["torture", "command", "--faults", "io"][..], &both].concat(),
-            "--faults and --plan are for sqlite",
+            "--recovery-faults are for sqlite",
         ),
     ] {
         let output = bench.run(args);

@@ -18,6 +18,8 @@
 //! package, libc, the standard library, or one of a few packages that pass calls on (`rustix`, `tempfile`, …);
 //! its callers follow, up to what started the session. Rules about call sites work alike.
 //!
+//! Programs into which nobody links this package are recorded from outside, with all that they start: [`Traced`].
+//!
 //! The same functions serve the disks of an exploration to its check without a folder: [`Mounted`]. There
 //! nothing goes wrong: what a check finds on the disk of a state is to be what the crash has left.
 //!

@@ -6,6 +6,16 @@
 //!
 //! # Limits
 //!
+//! What is printed counts once it is written: a program whose standard output is no terminal keeps it back, and what
+//! it has not yet written promises nothing. Let it flush after each line, or run it under `stdbuf -oL`.
+//!
+//! Every disk is checked on real files, and every state is run: what a check reads is not followed. A program that
+//! keeps the path of its folder in its files finds another one there. Owners, times and extended attributes are not
+//! modelled; so a server that must not run as root cannot be tortured by root.
+//!
+//! Stores through shared mappings are found by comparing, at each recorded call, as behind the interposed door; a file
+//! of more than 64 MiB that is mapped so makes the run `not-measured`.
+//!
 //! Whatever is started by the command is seen, shells, threads and static programs included. Not seen are others:
 //! a server that runs already and is asked to write below the folder, and programs of another architecture (32-bit
 //! ones). What they do makes the run `not-measured`: after the recording, the trace must lead to what the folder
@@ -59,7 +69,21 @@ const TRACE: &str = "trace";
 
 /// The traced door, with commands behind it.
 ///
-/// The oracle of an exploration is [`Restored::check`].
+/// The oracle of an exploration is [`Restored::check`]. For the processes that do the work, which do nothing else: the
+/// tracer waits for every child of its process, and takes in the orphans of those that it traces.
+///
+/// ```no_run
+/// use faultfs::explore::Explore;
+/// use faultfs_interpose::{Commands, Restored, Traced};
+///
+/// // In a test: `#[test] fn the_program_keeps_what_it_printed() { … }`
+/// let commands = Commands {
+///     setup: Some("app.db create".into()),
+///     workload: "app.db put 1 && echo 1".into(),
+///     check: r#"for key in $(cat "$FAULTFS_OUTPUT"); do app.db get $key || exit 1; done"#.into(),
+/// };
+/// Explore::new(Traced::new(commands)).check(Restored::check);
+/// ```
 #[derive(Debug)]
 pub struct Traced {
     commands: Commands,

@@ -213,7 +213,7 @@ fn listed(shown: &Shown<'_>, row: &Row) -> Markup {
         Row::Crash => html! { tr.crash { td colspan="4" { "⚡ the power goes" } } },
         Row::Event(Event::Mark(index)) => {
             let (at, mark) = trace.marks[*index];
-            let (class, sign, words) = marked(mark);
+            let (class, sign, words) = marked(trace, mark);
             html! { tr.mark .never[at > shown.state.stamp] {
                 td {}
                 td { span.fate .(class) { span aria-hidden="true" { (sign) " " } "mark" } }
@@ -240,10 +240,13 @@ fn what_and_where(trace: &Trace, op: usize) -> Markup {
 }
 
 /// A mark's colour, sign and words.
-fn marked(mark: Mark) -> (&'static str, &'static str, String) {
+fn marked(trace: &Trace, mark: Mark) -> (&'static str, &'static str, String) {
     match mark {
         Mark::Begin(id) => ("begin", "▷", format!("begin {id}")),
-        Mark::Ack(id) => ("ack", "★", format!("acknowledged {id}")),
+        Mark::Ack(id) => {
+            let said = trace.said(id).map_or(String::new(), |said| format!(": stdout `{said}`"));
+            ("ack", "★", format!("acknowledged {id}{said}"))
+        }
         Mark::Failed(id) => ("failed", "!", format!("reported {id} as failed")),
     }
 }
@@ -317,7 +320,7 @@ fn chart(shown: &Shown<'_>, rows: &[Row]) -> Markup {
                             }
                             Row::Event(Event::Mark(mark)) => {
                                 @let (at, mark) = trace.marks[*mark];
-                                @let (class, sign, words) = marked(mark);
+                                @let (class, sign, words) = marked(trace, mark);
                                 @let class = if at > shown.state.stamp { "never" } else { class };
                                 (glyph(x, TOP + LANE / 2, class, sign, &words, true))
                             }
@@ -386,8 +389,8 @@ pub(super) fn whole(trace: &Trace) -> Markup {
                     tbody { @for (_, event) in events.iter().take(WHOLE_MAX) { @match *event {
                         Event::Op(op) => tr { td.number { (op) } (what_and_where(trace, op)) },
                         Event::Mark(mark) => tr.mark {
-                            td { span aria-hidden="true" { (marked(trace.marks[mark].1).1) } }
-                            td { strong { (marked(trace.marks[mark].1).2) } }
+                            td { span aria-hidden="true" { (marked(trace, trace.marks[mark].1).1) } }
+                            td { strong { (marked(trace, trace.marks[mark].1).2) } }
                             td {}
                         },
                     } } }
