@@ -5,9 +5,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use faultfs::report::Report;
+use faultfs::sweep::Group;
 use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
-use faultfs::{FaultFs, explore};
+use faultfs::{FaultFs, explore, sweep};
 
 /// A log, whose entry is never made durable, and an index, which is written anew for each record and synced
 /// nowhere.
@@ -79,4 +80,34 @@ fn an_engine_that_does_not_hang_leaves_nothing_out() {
     let Some(report) = report(1, 2, true) else { return };
     assert_eq!(report.not_measured, [""; 0], "{report}");
     assert!(report.failures.iter().all(|failure| failure.verdict == Verdict::Lost), "{report}");
+}
+
+/// A run that hangs costs more than a check; with every fault it would take for ever.
+#[test]
+fn of_faults_that_strike_alike_few_hangs_are_waited_for() {
+    let run = |count| {
+        let run = sweep(|fs| {
+            for id in 0..3 {
+                while fs.write(format!("file{id}"), "x").is_err() {
+                    sleep(Duration::from_millis(5));
+                }
+            }
+            fs.create_dir("dir").map_err(|_| Broken::lost("no folder"))
+        });
+        let run = run.named("hangs").faults([Group::NoSpace]).hangs(count);
+        let run = run.time_limit(Duration::from_millis(50));
+        run.reports(|_, _| Ok(())).unwrap().pop()
+    };
+    let (few, all) = (run(1), run(u32::MAX));
+    let (Some(few), Some(all)) = (few, all) else { return };
+    let cases = |report: &Report| report.swept.as_ref().unwrap().cases["nospace"];
+    let left_out = cases(&all) - cases(&few);
+    let words =
+        format!("{left_out} cases left out: 1 that are like each of them hung, or 8 of all");
+    assert!(left_out > 10 && few.not_measured[0].starts_with(&words), "{few}\n{all}");
+    assert_eq!(all.not_measured, [""; 0], "{all}");
+    for report in [&few, &all] {
+        let verdicts: Vec<_> = report.failures.iter().map(|failure| failure.verdict).collect();
+        assert!(verdicts.contains(&Verdict::Lost) && verdicts.contains(&Verdict::Hung), "{report}");
+    }
 }

@@ -29,7 +29,7 @@ pub struct Explore<D> {
     given: Option<String>,
     pub(crate) profiles: Vec<Profile>,
     crashes: Crashes,
-    bound: Bound,
+    pub(crate) bound: Bound,
     workers: Option<u32>,
     in_process: bool,
     memory_limit: Option<u64>,

@@ -32,6 +32,18 @@ impl<'a> Hangs<'a> {
         Hangs { max, kind_of, hung: Vec::new(), left_out }
     }
 
+    /// Goes on where others have hung before.
+    pub(crate) fn after(mut self, hung: Vec<Kind>) -> Self {
+        self.hung = hung;
+        self.leave_out(0);
+        self
+    }
+
+    /// What has hung so far.
+    pub(crate) fn into_hung(self) -> Vec<Kind> {
+        self.hung
+    }
+
     /// Told of each in turn whether it hung; false where it is left out, and what came of it does not count.
     pub(crate) fn counts(&mut self, index: usize, has_hung: bool) -> bool {
         if self.left_out[index].load(Relaxed) {
@@ -39,15 +51,21 @@ impl<'a> Hangs<'a> {
         }
         if has_hung {
             self.hung.push((self.kind_of)(index));
-            if self.hung.len() as u64 >= u64::from(self.max) {
-                for later in index + 1..self.left_out.len() {
-                    if !self.left_out[later].load(Relaxed) && self.is_known((self.kind_of)(later)) {
-                        self.left_out[later].store(true, Relaxed);
-                    }
-                }
-            }
+            self.leave_out(index + 1);
         }
         true
+    }
+
+    /// Flags what is known by now, from a place on.
+    fn leave_out(&self, from: usize) {
+        if (self.hung.len() as u64) < u64::from(self.max) {
+            return;
+        }
+        for later in from..self.left_out.len() {
+            if !self.left_out[later].load(Relaxed) && self.is_known((self.kind_of)(later)) {
+                self.left_out[later].store(true, Relaxed);
+            }
+        }
     }
 
     /// Enough have hung that lost no more than this one; or enough of all kinds.

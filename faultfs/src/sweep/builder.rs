@@ -122,6 +122,17 @@ impl<D: Door> Sweep<D> {
         self.with(|explore| explore.time_limit(limit))
     }
 
+    /// How many cases whose faults strike the same kind of call on the same path are waited for where they hang,
+    /// before the others are left out: [`Explore::hangs`].
+    ///
+    /// # Panics
+    ///
+    /// For 0.
+    #[track_caller]
+    pub fn hangs(self, count: u32) -> Self {
+        self.with(|explore| explore.hangs(count))
+    }
+
     /// Checks every disk on real files: [`Explore::real_files`].
     pub fn real_files(self) -> Self {
         self.with(Explore::real_files)
@@ -196,6 +207,7 @@ impl<D: Door> Sweep<D> {
         let plan = Plan { workers, profiles, groups, plan: None, crash_points, only, state };
         let mut progress = |_| {};
         let mut settings = place.settings(&mut progress);
+        settings.bound.hangs = self.explore.bound.hangs;
         super::run(&place.name, &mut self.explore.door, oracle, &plan, &mut settings)
     }
 }

@@ -12,6 +12,7 @@ use super::least::least;
 use super::runner::{Outcome, Runs};
 use super::{Base, verdict};
 use crate::crash::{Builder, Token as StateToken};
+use crate::explore::hangs;
 use crate::explore::{self, Judge, Settings, trace_id};
 use crate::model::Model;
 use crate::report::{CrashPoint, Failure, Report, Shrunk, Swept};
@@ -41,9 +42,13 @@ pub(super) fn fill<R: ?Sized>(
     settings: &Settings<'_>,
 ) -> Result<()> {
     let mut kinds: BTreeMap<(Verdict, String, Option<Site>, String), Kind> = BTreeMap::new();
-    let mut held = Vec::new();
+    let (mut held, mut left_out) = (Vec::new(), 0);
     for (number, (case, outcome)) in (1..).zip(cases.iter().zip(outcomes)) {
         let Some(outcome) = outcome else { continue };
+        if outcome.is_left_out() {
+            left_out += 1;
+            continue;
+        }
         let mut outcome = outcome.clone();
         for _ in 0..RETRIES {
             if is_reached(&outcome) {
@@ -68,6 +73,10 @@ pub(super) fn fill<R: ?Sized>(
             let case = case.clone();
             kinds.entry(kind).or_insert(Kind { case, broken, site, count: 0 }).count += 1;
         }
+    }
+    if left_out > 0 {
+        let max = settings.bound.hangs;
+        report.not_measured.push(hangs::in_words(left_out, "cases", max));
     }
     let missing = outcomes.iter().filter(|outcome| outcome.is_none()).count();
     if missing > 0 {
@@ -126,8 +135,13 @@ fn unmeasured(case: &str, outcome: &Outcome) -> Vec<String> {
 fn place(case: &str, outcome: &Outcome) -> String {
     match &outcome.reply {
         Ok(attempt) => without_numbers(&attempt.place),
-        Err(_) => without_numbers(&case.split(' ').take(2).collect::<Vec<_>>().join(" ")),
+        Err(_) => struck(case),
     }
+}
+
+/// The kind of call that a case strikes, and the path, without numbers.
+pub(super) fn struck(case: &str) -> String {
+    without_numbers(&case.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
 
 /// Where the call was asked for that the fault struck, where the door knows and the process has lived to

@@ -151,6 +151,8 @@ pub fn run<R: ?Sized>(
             base: None,
             repeats: door.repeats(),
             has_memory: door.has_memory(),
+            hangs: settings.bound.hangs,
+            hung: Default::default(),
         });
         let disks = session.join("here");
         let tester = Tester { door, oracle, bound, base: None, disks, known: Known::default() };
@@ -265,7 +267,7 @@ fn swept<R: ?Sized>(
     let families = plan.groups.iter().filter(|group| **group != Group::Crash);
     swept.cases.extend(families.map(|group| (group.to_string(), 0)));
     for ((group, _), outcome) in cases.iter().zip(&outcomes) {
-        if outcome.is_some() {
+        if outcome.as_ref().is_some_and(|outcome| !outcome.is_left_out()) {
             let family = plan.plan.as_ref().map_or(group.to_string(), |_| "plan".into());
             *swept.cases.entry(family).or_default() += 1;
         }

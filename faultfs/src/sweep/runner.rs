@@ -1,19 +1,23 @@
 //! Has the cases attempted: in worker processes, or in this one.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Bound, Job, Known, RUN, Step, Tester, at};
+use super::findings::struck;
 use crate::disk::Disk;
+use crate::explore::hangs::{self, Hangs};
 use crate::explore::{self, Door, InProcess, Judge, Oracle};
 use crate::session::remove_tree;
 use crate::trace::{Marks, Trace};
-use crate::verdict::Broken;
+use crate::verdict::{Broken, Verdict};
 use crate::worker::{self, Pool, Reply, Role, Task};
 use crate::{Error, Result, file, points};
 
@@ -26,6 +30,17 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Of a case that was not attempted, for others like it hung.
+    fn left_out() -> Outcome {
+        let reply = Err(Broken::new(Verdict::NotMeasured, LEFT_OUT));
+        Outcome { at: RUN.into(), reply }
+    }
+
+    /// Whether it was not attempted, for others like it hung.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.reply.as_ref().is_err_and(|broken| broken.message() == LEFT_OUT)
+    }
+
     /// Where promises were broken, and how.
     pub(super) fn failures(&self) -> Vec<(String, Broken)> {
         match &self.reply {
@@ -158,6 +173,10 @@ pub(super) struct Pools<'a> {
     pub(super) base: Option<PathBuf>,
     pub(super) repeats: bool,
     pub(super) has_memory: bool,
+    /// Cases that strike alike and are waited for where they hang.
+    pub(super) hangs: u32,
+    /// What has hung so far.
+    pub(super) hung: RefCell<Vec<hangs::Kind>>,
 }
 
 /// What a worker is told.
@@ -251,7 +270,7 @@ impl Pools<'_> {
         job(room(&self.session, index), case, step)
     }
 
-    /// Has `pool` do the jobs.
+    /// Has `pool` do the jobs; of those whose faults strike alike, few that hang are waited for.
     fn jobs(
         &self,
         pool: &Pool,
@@ -259,12 +278,23 @@ impl Pools<'_> {
         each: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Option<Outcome>>> {
         let mut outcomes = vec![None; jobs.len()];
-        let bytes = jobs.iter().map(|job| postcard::to_stdvec(job).expect("a job serialises"));
-        let bytes: Vec<Vec<u8>> = bytes.collect();
-        let _ = pool.run(bytes.into_iter(), |index, reply| {
-            outcomes[index] = Some(outcome(reply, jobs[index]));
+        let flags = hangs::flags(jobs.len());
+        let kind_of = |index: usize| hangs::Kind::from([struck(&jobs[index].case)]);
+        let mut hangs = Hangs::new(self.hangs, &flags, &kind_of).after(self.hung.take());
+        let job = |(job, left_out): (&&Job, &AtomicBool)| match left_out.load(Relaxed) {
+            // Places stay what they are: a worker has nothing to do for an empty job.
+            true => Vec::new(),
+            false => postcard::to_stdvec(job).expect("a job serialises"),
+        };
+        let _ = pool.run(jobs.iter().zip(&flags).map(job), |index, reply| {
+            let has_hung = reply.as_ref().is_err_and(|death| death.verdict() == Verdict::Hung);
+            outcomes[index] = Some(match hangs.counts(index, has_hung) {
+                true => outcome(reply, jobs[index]),
+                false => Outcome::left_out(),
+            });
             each()
         })?;
+        self.hung.replace(hangs.into_hung());
         Ok(outcomes)
     }
 
@@ -339,6 +369,8 @@ fn outcome(reply: Reply, job: &Job) -> Outcome {
     }
 }
 
+const LEFT_OUT: &str = "left out: others like it hung";
+
 /// The number of the room in which cases are done alone: no batch is so large.
 const ALONE: usize = usize::MAX;
 
@@ -359,6 +391,9 @@ pub(super) fn work<R: ?Sized>(
     }
     let mut tester = Tester { door, oracle, bound, base, disks, known: Known::default() };
     worker::serve(move |job| {
+        if job.is_empty() {
+            return Ok(postcard::to_stdvec(&Attempt::default()).expect("an attempt serialises"));
+        }
         let job: Job = postcard::from_bytes(job).expect("the pool sends jobs");
         let attempt = tester.attempt(&job)?;
         Ok(postcard::to_stdvec(&attempt).expect("an attempt serialises"))
