@@ -11,7 +11,7 @@ use super::build::{Change, build};
 use super::id::{Diff, Ids};
 use super::proof::{Ops, at_moments, listing, program, programs, shown, tapes};
 use super::tape::{Choice, Tape};
-use super::{Bound, Builder, Level, Listing, bounded, brute, complete};
+use super::{Bound, Builder, Level, Listing, bounded, brute, complete, litmus};
 use crate::model::{Model, Profile};
 use crate::op::Op;
 use crate::trace::{Mark, Stamp, Trace};
@@ -167,6 +167,58 @@ fn the_listing_is_what_building_every_disk_finds() {
     }
     println!("{counts:?} states, distinct ones");
     assert!(counts[0] > 10_000, "{counts:?} states are too few");
+}
+
+/// The same for every litmus program, whose corners random programs rarely turn.
+#[test]
+fn the_listing_of_a_litmus_program_is_what_building_every_disk_finds() {
+    let mut distinct = 0;
+    for (name, trace) in litmus::programs() {
+        let trace = Arc::new(trace);
+        for profile in Profile::ALL.into_iter().chain([Profile::EXT2]) {
+            let model = Model::new(trace.clone(), profile);
+            let (states, levels) = brute::list(&model, None, 1);
+            let listed = Listing::of(&model, None, &bound(1), &mut || true);
+            for (level, found) in levels.iter().zip(&listed.levels) {
+                let at = &listed.distinct[found.states.clone()];
+                assert_eq!(at, level, "{name}, {profile}, {:?}", found.level);
+            }
+            assert_eq!(listed.states, states, "{name}, {profile}");
+            distinct += listed.distinct.len();
+        }
+    }
+    assert!(distinct > 10_000, "{distinct} states are too few");
+}
+
+/// A crash point that is passed over has no disk that the one before it does not have.
+#[test]
+fn crash_points_that_are_passed_over_show_nothing_new() {
+    let mut passed = 0;
+    let mut over = |model: &Model, told: &dyn Fn() -> String| {
+        let (mut moments, mut before) = (model.moments(), BTreeSet::new());
+        while let Some(moment) = moments.next() {
+            if moment.window.len() > 6 {
+                before.clear();
+                continue;
+            }
+            let disks: BTreeSet<u128> = complete::disks(model, moment).into_keys().collect();
+            let told = || format!("crash after {}, {}", moment.stamp, told());
+            if !moment.is_new && !before.is_empty() {
+                assert!(disks.is_subset(&before), "{}", told());
+                passed += 1;
+            }
+            before = disks;
+        }
+    };
+    for (name, trace) in litmus::programs() {
+        let trace = Arc::new(trace);
+        for profile in Profile::ALL {
+            // Whether a page tears is not for the crash point to say.
+            let profile = Profile { torn_pages: false, ..profile };
+            over(&Model::new(trace.clone(), profile), &|| format!("{name}, {profile}"));
+        }
+    }
+    assert!(passed > 500, "{passed} crash points are too few");
 }
 
 #[test]

@@ -133,8 +133,8 @@ pub(crate) struct Micros {
     pub(crate) of_op: Vec<Range<u32>>,
     /// The base with every inode of the trace in it, none of the new ones named.
     pub(crate) blank: Disk,
-    /// Renames that replace an existing name, and the inode that they move.
-    pub(crate) replacing: Vec<(u32, Ino)>,
+    /// Renames but exchanges, the inode that each moves, and whether it replaces an existing name.
+    pub(crate) renames: Vec<(u32, Ino, bool)>,
 }
 
 impl Micros {
@@ -144,7 +144,7 @@ impl Micros {
                 all: Vec::new(),
                 of_op: Vec::with_capacity(trace.ops.len()),
                 blank: trace.base.clone(),
-                replacing: Vec::new(),
+                renames: Vec::new(),
             },
             live: trace.base.clone(),
             atomic_rename: profile.atomic_rename,
@@ -232,8 +232,8 @@ impl Cut {
         if other == Some(moved) {
             return; // Two names of one file: rename(2) does nothing.
         }
-        if other.is_some() && !exchange {
-            self.out.replacing.push((self.next(), moved));
+        if !exchange {
+            self.out.renames.push((self.next(), moved, other.is_some()));
         }
         let is_file = self.live.entries(moved).is_none();
         if !self.atomic_rename && !exchange && is_file {

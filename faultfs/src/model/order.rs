@@ -228,13 +228,15 @@ impl Build<'_> {
         logged_with
     }
 
-    /// A rename over an existing name needs all content of its file that was asked for before.
+    /// A rename over an existing name needs all content of its file that was asked for before; that of a log
+    /// of syncs any rename.
     fn safe_renames(&mut self, trace: &Trace, micros: &Micros) {
         let mut content: BTreeMap<Ino, Vec<u32>> = BTreeMap::new();
         for (id, micro) in (0u32..).zip(&micros.all) {
             micro.part.file().into_iter().for_each(|ino| content.entry(ino).or_default().push(id));
         }
-        for &(rename, moved) in &micros.replacing {
+        let waits = |replaces: bool| replaces || self.profile.intent_log;
+        for &(rename, moved, _) in micros.renames.iter().filter(|rename| waits(rename.2)) {
             let op_of = |id: u32| &trace.ops[micros.all[id as usize].op];
             let start = op_of(rename).start;
             let earlier = content.get(&moved).into_iter().flatten().copied();

@@ -50,8 +50,8 @@ pub struct Profile {
     /// that ends sets its own; CuttleFS table 1 has the hole of btrfs, and that XFS shows the block "not at the
     /// end of the file".
     pub size_without_failed_data: bool,
-    /// Data and size of a file are durable no later than its rename over an existing name; but what a failed
-    /// sync has left clean, which no rename writes.
+    /// Data and size of a file are durable no later than its rename over an existing name, with
+    /// [`intent_log`](Self::intent_log) over any; but what a failed sync has left clean, which no rename writes.
     pub safe_rename: bool,
     /// A sync of a file or directory makes the entry through which it was created durable, and those
     /// of its ancestors.
@@ -197,7 +197,10 @@ impl Profile {
         // "mkdir test; create & write test/a.txt; fsync test/a.txt" loses a.txt: Xin Yin on linux-ext4,
         // 2021, on ext4_fc_commit_dentry_updates.
         safe_file_flush: false,
-        order: Kept::Nothing, // not measured: the weaker side
+        // fs/ext4/fast_commit.c, ext4_fc_commit_dentry_updates, before creations had a list of their own
+        // (fcd_dilist): entries are logged in their order, but a creation whose inode is not on the list of
+        // changed ones is left out, and later entries are not.
+        order: Kept::Nothing,
         ..Profile::EXT4_5_6
     };
 
@@ -209,7 +212,8 @@ impl Profile {
         size_before_data: false, // table 1, xfs: "single-block append" holds; the size is logged when the data is written
         stale_bytes: false,      // as above
         size_without_failed_data: false, // CuttleFS section 3: not the size of the failed append
-        // Table 1 has no counter-example, but fs/xfs writes nothing back at a rename: the weaker side.
+        // Table 1 has no counter-example, but fs/xfs/xfs_inode.c, xfs_rename, is a transaction of names alone,
+        // which starts no write-back: the weaker side.
         safe_rename: false,
         safe_file_flush: true, // fs/xfs/xfs_file.c, xfs_fsync_flush_log: up to the last change of the inode, its creation at least
         order: Kept::Names, // table 1, xfs: "directory op → any op" holds, of which names among themselves are taken
@@ -249,7 +253,9 @@ impl Profile {
         size_before_data: false, // data and size are of one transaction
         stale_bytes: false,  // copy on write
         size_without_failed_data: false, // data and size are of one transaction
-        safe_rename: true,   // follows from the order
+        // zil.c, zil_itx_assign: of any TX_RENAME "the data of a renamed file is committed before the rename";
+        // an exchange is another record. Where no log is written it follows from the order.
+        safe_rename: true,
         safe_file_flush: true, // zil.c: a creation is logged at once, and each zil_commit writes what was logged
         order: Kept::Everything, // a crash goes back to a whole group; groups end at any time
         intent_log: true, // zil.c, zil_commit(zilog, foid): the records of that file, and the names before them

@@ -102,6 +102,14 @@ fn p62_a_renamed_file_that_was_not_synced_and_a_synced_directory() -> Litmus {
         .under(&[Profile::EXT3, Profile::EXT4_NOAUTO_DA_ALLOC, Profile::EXT4_5_6], unsafe_rename)
 }
 
+/// A rename to a fresh name waits for nothing, but where a log of syncs takes it.
+fn p69_a_fresh_name_for_a_file_that_was_not_synced_and_a_synced_directory() -> Litmus {
+    let program = Program::on(&[("t", "M")]).pwrite("t", 0, 'N').rename("t", "a");
+    let any = "M -, MN -, N -";
+    expect(program.fsync_root(), &["a", "t"], [any, any, "N -", "N -"])
+        .under(&[Profile::BTRFS], "M -, N -")
+}
+
 litmus![
     p53_a_rename_under_way,
     p54_a_new_name_and_then_an_append,
@@ -113,4 +121,5 @@ litmus![
     p60_a_sync_of_one_of_two_overwritten_files,
     p61_a_synced_file_in_a_new_directory_that_was_not,
     p62_a_renamed_file_that_was_not_synced_and_a_synced_directory,
+    p69_a_fresh_name_for_a_file_that_was_not_synced_and_a_synced_directory,
 ];

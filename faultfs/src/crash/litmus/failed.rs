@@ -96,3 +96,40 @@ litmus![
     p67_a_size_behind_a_failed_append_in_the_place_of_what_was_cut_off,
     p65_a_rename_does_not_wait_for_what_a_failed_fsync_left_clean,
 ];
+
+/// What longer programs leave where later sizes pass by one that failed; pages that tear would multiply it.
+#[cfg(test)]
+mod passed_by {
+    use super::super::{outcomes, set};
+    use super::*;
+    use crate::op::Op;
+
+    fn leaves(program: Program, expected: &str) {
+        assert_eq!(outcomes(&program.end(), Profile::BTRFS, &["a"]), set(expected));
+    }
+
+    #[test]
+    fn without_an_append_the_file_ends_where_the_size_that_passed_has_set_its_end() {
+        let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').failed_fsync("a");
+        let program = program.pwrite("a", 2, 'N').fsync("a").pwrite("a", 3, 'M');
+        leaves(program, "O.Z.N, O.M.N, O.Z.N.M, O.M.N.M");
+    }
+
+    #[test]
+    fn a_size_that_passes_by_two_waits_for_what_the_first_of_them_waited_for() {
+        let program = Program::on(&[("a", "OO")]).set_len("a", PAGE);
+        let program = program.pwrite("a", 1, 'M').failed_fsync("a").pwrite("a", 2, 'N');
+        let program = program.failed_fsync("a").set_len("a", 4 * PAGE);
+        let set = "O.Z.Z.Z, O.Z.N.Z, O.M.Z.Z, O.M.N.Z";
+        leaves(program, &format!("O.O, O, O.M, O.Z.N, O.M.N, {set}"));
+    }
+
+    #[test]
+    fn a_synced_size_takes_along_what_the_one_that_it_passes_by_came_after() {
+        let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').pwrite("a", 2, 'N');
+        let ino = program.ino("a");
+        let msync = |page: u64| Op::SyncMap { ino, offset: page * PAGE, len: PAGE };
+        let program = program.failed(msync(2)).set_len("a", 6 * PAGE).op(msync(5));
+        leaves(program, "O.M.Z.Z.Z.Z, O.M.N.Z.Z.Z");
+    }
+}

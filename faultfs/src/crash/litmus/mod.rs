@@ -108,8 +108,12 @@ impl Program {
         self.op(Op::Sync { ino, kind: SyncKind::All })
     }
 
-    fn failed_fsync(mut self, name: &str) -> Self {
+    fn failed_fsync(self, name: &str) -> Self {
         let op = Op::Sync { ino: self.ino(name), kind: SyncKind::All };
+        self.failed(op)
+    }
+
+    fn failed(mut self, op: Op) -> Self {
         let id = self.recorder.start(0, None, op);
         self.recorder.end(id, Outcome::Failed(5));
         self

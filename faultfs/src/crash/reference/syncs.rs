@@ -77,15 +77,19 @@ impl Machine<'_> {
             || (names(step) && ended && self.renamed_safely(state, step, earlier.0))
     }
 
-    /// True where a step gives a file another's name, which waits for its content, and an op changed that.
+    /// True where a step gives a file another's name, or in a log any other name, which waits for its content,
+    /// and an op changed that.
     fn renamed_safely(&self, state: &State, step: (usize, usize), op: usize) -> bool {
         let Op::Rename { to, exchange: false, .. } = &self.trace.ops[step.0].op else {
             return false;
         };
         let (before, changes) = self.change(state, step);
         let moved = changes.iter().find(|(slot, _)| slot == to).and_then(|(_, ino)| *ino);
-        let replaces = self.profile.safe_rename && before.names.contains_key(to);
-        replaces && moved.is_some() && content_of(&self.trace.ops[op].op) == moved
+        let replaces = self.profile.intent_log || before.names.contains_key(to);
+        self.profile.safe_rename
+            && replaces
+            && moved.is_some()
+            && content_of(&self.trace.ops[op].op) == moved
     }
 
     /// True for data that a sync was about which had failed by the time that `sync` ends: the cache holds
