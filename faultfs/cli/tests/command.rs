@@ -181,6 +181,30 @@ fn processes_that_write_at_once_are_recorded_in_the_order_of_their_effects() {
     assert_eq!(bench.verdict("ext4", &unsynced, check, &[]), "corrupt");
 }
 
+const USUAL: &str = r#"set -e
+mkdir -p from/b/c; echo text > from/b/file; echo more > from/b/c/file; ln -s file from/b/soft; ln from/b/file from/hard
+cp -r from copied; tar cf tar from; mkdir to; tar xf tar -C to; rm -r from; mv to/from/b moved; rmdir to/from/b 2> /dev/null || :
+dd if=/dev/zero of=dd bs=4k count=5 conv=fsync 2> /dev/null; dd if=tar of=dd bs=512 count=3 seek=2 conv=notrunc 2> /dev/null
+truncate -s 10000 long; fallocate -l 20000 allocated; fallocate -p -o 4096 -l 4096 dd
+sed -i s/text/TEXT/ copied/b/file; install -m 600 dd installed; sort -o sorted tar; chmod 750 moved; cat dd tar >> dd2
+(echo 1; echo 2) | tee one > two; exec 7<> both; echo both >&7; exec 7>&-
+ls copied moved dd tar | xargs -P 4 -n 1 sh -c 'echo "$0" >> many'; : > empty; sync -f .; echo done"#;
+
+/// What the trace leads to is compared with what is there, byte for byte.
+#[test]
+fn usual_programs_are_seen_to_the_last_byte() {
+    let bench = Bench::new();
+    bench.script("usual", USUAL);
+    let check = r#"[ ! -s "$FAULTFS_OUTPUT" ] || [ "$(cat moved/file one two both)" = "text
+1
+2
+1
+2
+both" ]"#;
+    let few = ["--omissions", "0", "--samples", "5", "--budget", "60"];
+    assert_eq!(bench.verdict("btrfs", "./usual", check, &few), "held");
+}
+
 /// What somebody does whom the command has not started.
 #[test]
 fn changes_that_were_not_seen_are_told_and_nothing_is_said_of_the_rest() {

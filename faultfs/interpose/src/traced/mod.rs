@@ -338,9 +338,12 @@ fn refuse(faults: &Faults) -> Result<(), Broken> {
     }
 }
 
-/// What was recorded, compared with the folder.
+/// What was recorded, compared with the folder. Where something is known to be missing, that is the reason.
 fn read(log: &Log, base: Disk, root: &Path) -> io::Result<Trace> {
     let mut trace = decode_log(log, base, "")?;
+    if !trace.unmodelled.is_empty() {
+        return Ok(trace);
+    }
     trace.unmodelled.extend(match verify(&trace, root) {
         Ok(difference) => difference.map(|difference| {
             format!(

@@ -128,15 +128,12 @@ impl Recording {
             libc::SYS_fchmodat => self.set_mode(call, call.path(fd_a, b), c, 0),
             libc::SYS_fchmodat2 => self.set_mode(call, call.path(fd_a, b), c, d as c_int),
             libc::SYS_ioctl => self.beyond(Some(call.name_of(fd_a)), true, "a file was cloned"),
-            libc::SYS_fsetxattr | libc::SYS_fremovexattr => {
-                self.beyond(Some(call.name_of(fd_a)), true, ATTRIBUTES)
-            }
-            libc::SYS_setxattr | libc::SYS_removexattr => {
-                self.beyond(call.path(CWD, a), true, ATTRIBUTES)
-            }
-            libc::SYS_lsetxattr | libc::SYS_lremovexattr => {
-                self.beyond(call.path(CWD, a), false, ATTRIBUTES)
-            }
+            libc::SYS_fsetxattr => self.set_attribute(call, Some(call.name_of(fd_a)), true),
+            libc::SYS_setxattr => self.set_attribute(call, call.path(CWD, a), true),
+            libc::SYS_lsetxattr => self.set_attribute(call, call.path(CWD, a), false),
+            libc::SYS_fremovexattr => self.beyond(Some(call.name_of(fd_a)), true, ATTRIBUTES),
+            libc::SYS_removexattr => self.beyond(call.path(CWD, a), true, ATTRIBUTES),
+            libc::SYS_lremovexattr => self.beyond(call.path(CWD, a), false, ATTRIBUTES),
             libc::SYS_sendfile => self.copied(call, fd_a, None),
             libc::SYS_splice | libc::SYS_copy_file_range => self.copied(call, fd_c, Some(d)),
             libc::SYS_fsync | libc::SYS_fdatasync => self.sync(call, Kind::Sync, &[]),
@@ -394,6 +391,23 @@ impl Recording {
         }
     }
 
+    /// `setxattr` and its kin. `sed -i`, `install` and others set permission bits by a list of access rights that
+    /// says no more than these.
+    fn set_attribute(&mut self, call: Call, path: Option<PathBuf>, follow: bool) -> Then {
+        let [_, name, value, len, ..] = call.args;
+        let is_rights = call.text(name).is_some_and(|name| name == b"system.posix_acl_access");
+        let rights = call.memory(value, (len as usize).min(RIGHTS_MAX)).ok();
+        let bits = rights.filter(|_| is_rights).and_then(|rights| bits_of(&rights));
+        let file = path.as_ref().and_then(|path| self.below(path, follow));
+        match (bits, file) {
+            (Some(bits), Some(file)) => {
+                let mode = file.mode() & 0o7000 | bits;
+                self.simple(call, Kind::Chmod, &[file.ino(), mode.into()], &[], |_| {})
+            }
+            _ => self.beyond(path, follow, ATTRIBUTES),
+        }
+    }
+
     /// A call that the log cannot tell.
     fn beyond(&mut self, path: Option<PathBuf>, follow: bool, what: &'static str) -> Then {
         match path.and_then(|path| self.below(&path, follow)) {
@@ -521,6 +535,8 @@ impl Recording {
 }
 
 const ATTRIBUTES: &str = "an extended attribute was changed";
+/// Bytes of a list of access rights that is looked at: more than the least one has.
+const RIGHTS_MAX: usize = 64;
 const UNREADABLE: &str = "a file below the root cannot be read by the one who records";
 
 /// One end below the root and one outside: what comes in has an unknown past, what goes out an unknown future.
@@ -564,4 +580,47 @@ fn gathered(call: &Call, at: u64, count: usize) -> Option<Vec<u8>> {
         }
     }
     Some(data)
+}
+
+/// The permission bits that a list of access rights stands for, as `linux/posix_acl_xattr.h` has it: none where it has
+/// rights of other users and groups.
+fn bits_of(rights: &[u8]) -> Option<u32> {
+    const VERSION: [u8; 4] = 2u32.to_le_bytes();
+    const OWNER: u16 = 1;
+    const GROUP: u16 = 4;
+    const OTHERS: u16 = 32;
+    let (version, entries) = rights.split_at_checked(VERSION.len())?;
+    if version != VERSION || entries.len() != 3 * 8 {
+        return None;
+    }
+    entries.chunks_exact(8).try_fold(0, |bits, entry| {
+        let half = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+        let shift = match half(0) {
+            OWNER => 6,
+            GROUP => 3,
+            OTHERS => 0,
+            _ => return None,
+        };
+        Some(bits | u32::from(half(2) & 0o7) << shift)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_that_are_no_more_than_bits_are_told_from_others() {
+        let list = |entries: &[(u16, u16)]| {
+            let entry = |&(tag, bits): &(u16, u16)| {
+                [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &[0xFF; 4]].concat()
+            };
+            [vec![2, 0, 0, 0], entries.iter().flat_map(entry).collect()].concat()
+        };
+        assert_eq!(bits_of(&list(&[(1, 6), (4, 4), (32, 0)])), Some(0o640));
+        // A named user, and a mask.
+        assert_eq!(bits_of(&list(&[(1, 6), (2, 7), (4, 4), (16, 7), (32, 0)])), None);
+        assert_eq!(bits_of(&list(&[(1, 6), (16, 4), (32, 0)])), None);
+        assert_eq!(bits_of(&[]), None);
+    }
 }
