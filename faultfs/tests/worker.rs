@@ -283,6 +283,43 @@ fn a_panic_of_the_one_who_asks_stops_the_workers() {
     assert!(std::panic::catch_unwind(asked).is_err());
 }
 
+/// What is seen ahead are the jobs that come next, in order, none twice and none left out; after a death
+/// another worker has those behind it.
+#[test]
+fn jobs_that_are_seen_ahead_are_those_that_come() {
+    if worker::current().is_some() {
+        let mut ahead = std::collections::VecDeque::new();
+        let mut most = 0;
+        worker::serve_ahead(move |job, behind| {
+            if ahead.is_empty() {
+                ahead.extend(std::iter::once(job).chain(behind).map(<[u8]>::to_vec));
+                most = most.max(ahead.len());
+            }
+            assert_eq!(ahead.pop_front().as_deref(), Some(job));
+            match job {
+                b"most" => Ok(most.to_string().into_bytes()),
+                job => planted(job),
+            }
+        });
+    }
+    let names: Vec<String> = (0..2_000).map(|id| format!("hold {id}")).collect();
+    let mut jobs: Vec<&str> = names.iter().map(String::as_str).collect();
+    jobs.insert(700, "abort");
+    jobs.insert(1_400, "panic in the midst");
+    jobs.push("most");
+    for workers in [1, 2] {
+        let mut replies = run(&pool().workers(workers), &jobs);
+        let most = said(&replies.pop().unwrap());
+        let most: usize = most.strip_prefix("held: ").unwrap().parse().unwrap();
+        assert!(most > 1, "nothing was seen ahead");
+        let panicked = said(&replies.remove(1_400));
+        assert!(panicked.starts_with("panicked: planted in the midst"), "{panicked}");
+        assert_eq!(said(&replies.remove(700)), "aborted: abort");
+        let expected = (0..2_000).map(|id| format!("held: {id}"));
+        assert!(replies.iter().map(said).eq(expected));
+    }
+}
+
 #[test]
 fn a_program_that_does_not_come_back_is_an_error_that_shows_how_it_was_started() {
     let launch = Launch::new("/bin/sh").arg("-c").arg("echo not me >&2; exit 3");

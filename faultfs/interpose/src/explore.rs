@@ -3,7 +3,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use faultfs::disk::Disk;
@@ -58,8 +58,8 @@ where
 #[derive(Debug)]
 pub struct Interposed<W> {
     workload: W,
-    /// What the last check was given, and what was kept of it.
-    state: Option<(Folder, Arc<Stash>)>,
+    /// What the last check in each room was given.
+    states: Vec<State>,
     compares: bool,
     from_memory: bool,
     follows: bool,
@@ -75,7 +75,7 @@ where
     pub fn new(workload: W) -> Self {
         Interposed {
             workload,
-            state: None,
+            states: Vec::new(),
             compares: false,
             from_memory: false,
             follows: false,
@@ -109,6 +109,33 @@ impl<W> Interposed<W> {
         self.unserved = mounted.unserved().map(String::from);
         self.reads = if self.unserved.is_none() { mounted.take_served() } else { None };
         outcome
+    }
+}
+
+/// Real files, used for one state after the other.
+#[derive(Debug)]
+struct State {
+    room: PathBuf,
+    folder: Folder,
+    stash: Arc<Stash>,
+    /// It has been made what the next check is to be given.
+    is_ready: bool,
+}
+
+impl<W> Interposed<W> {
+    fn state(&mut self, room: &Path) -> io::Result<&mut State> {
+        let known = self.states.iter().position(|state| state.room.as_os_str() == room.as_os_str());
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let root = room.join(ROOT);
+                let stash = Arc::new(Stash::new(&root, room.join(ASIDE), removals::is_alone)?);
+                let folder = Folder::new(root).with_stash(stash.clone());
+                self.states.push(State { room: room.into(), folder, stash, is_ready: false });
+                self.states.len() - 1
+            }
+        };
+        Ok(&mut self.states[index])
     }
 }
 
@@ -166,19 +193,25 @@ where
         if self.from_memory {
             return self.check_from_memory(&root, disk, check);
         }
-        let (folder, stash) = match &mut self.state {
-            Some(state) => state,
-            None => {
-                let stash = Arc::new(Stash::new(&root, room.join(ASIDE), removals::is_alone)?);
-                self.state.insert((Folder::new(&root).with_stash(stash.clone()), stash))
-            }
-        };
-        folder.write(disk)?;
-        if std::mem::take(&mut self.compares) {
-            folder.verify(disk)?;
+        let compares = std::mem::take(&mut self.compares);
+        let state = self.state(room)?;
+        if !std::mem::take(&mut state.is_ready) {
+            state.folder.write(disk)?;
         }
-        let _removals = Removals::kept_in(stash);
+        if compares {
+            state.folder.verify(disk)?;
+        }
+        let _removals = Removals::kept_in(&state.stash);
         check(&root)
+    }
+
+    fn prepare(&mut self, room: &Path, disk: &Disk) -> Result<(), Broken> {
+        if !self.from_memory {
+            let state = self.state(room)?;
+            state.folder.write(disk)?;
+            state.is_ready = true;
+        }
+        Ok(())
     }
 
     fn compare_next(&mut self) {
@@ -195,7 +228,7 @@ where
     ) -> Result<Recovered, Broken> {
         let (root, log) = (room.join(ROOT), room.join(LOG));
         // Dropped before the recording starts, for which no file may be open.
-        self.state = None;
+        self.states.clear();
         Folder::new(&root).write(disk)?;
         let base = snapshot(&root)?;
         let injector = Injector::new(faults.plan.clone());

@@ -145,9 +145,9 @@ pub(crate) fn is_linked() -> bool {
 
 fn first_unlinked() -> Option<&'static str> {
     // Checked: those through which the file calls of std and of C code come.
-    let needed: [&CStr; 7] =
-        [c"open64", c"write", c"pwrite64", c"fsync", c"rename", c"fstat64", c"fork"];
-    let ours = || OVERRIDES.iter().chain(memory::LOOKS).chain(memory::SPAWNS);
+    let needed: [&CStr; 8] =
+        [c"open64", c"write", c"pwrite64", c"fsync", c"rename", c"fstat64", c"fork", c"getpid"];
+    let ours = || OVERRIDES.iter().chain(memory::LOOKS).chain(memory::SPAWNS).chain(memory::ASKS);
     needed.into_iter().map(|name| name.to_str().expect("ASCII")).find(|name| {
         let ours = ours().find(|(ours, _)| ours == name).map(|(_, at)| at.0);
         let name = CString::new(*name).expect("no zero in it");
@@ -229,7 +229,7 @@ fn map_log(path: &Path, len: usize) -> io::Result<*mut u8> {
 }
 
 /// A page that every forked child finds empty.
-fn map_unforked() -> io::Result<*mut u8> {
+pub(crate) fn map_unforked() -> io::Result<*mut u8> {
     let page = map(RECORDS_AT, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
     // SAFETY: the page is ours.
     match unsafe { libc::madvise(page.cast(), RECORDS_AT, libc::MADV_WIPEONFORK) } {

@@ -200,3 +200,34 @@ fn a_removal_is_a_removal_for_whoever_looks() {
     assert!(first != second && second != third, "what was open was made anew");
     assert_eq!([third, third], [fourth, fifth], "what was not came back");
 }
+
+/// Several folders may be made ready before the first is checked. What is made ready for another disk is
+/// found out where it is looked at.
+#[test]
+fn a_folder_that_was_made_ready_is_the_one_that_is_checked() {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let session = Session::new().unwrap();
+    let mut engine: Engine = Interposed::new(|_| Ok(()));
+    let rooms = [session.path().join("a"), session.path().join("b")];
+    rooms.iter().for_each(|room| fs::create_dir(room).unwrap());
+    for round in 0..3 {
+        for (room, byte) in rooms.iter().zip(round..) {
+            engine.prepare(room, &disk(byte)).unwrap();
+        }
+        for (room, byte) in rooms.iter().zip(round..) {
+            engine.compare_next();
+            check(&mut engine, room, &disk(byte), &|root| {
+                fs::remove_file(root.join("journal")).unwrap();
+                overwrite(&root.join("db"));
+            })
+            .unwrap();
+        }
+    }
+    engine.prepare(&rooms[0], &disk(1)).unwrap();
+    engine.compare_next();
+    let mistaken = engine.check(&rooms[0], &disk(2), &mut |_| Ok(())).unwrap_err();
+    assert!(
+        mistaken.to_string().starts_with("not-measured: the folder was not made"),
+        "{mistaken}"
+    );
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::asked::{AnyToken, REPLAY, asked_to_replay};
-use super::door::Checks;
+use super::serving::Checks;
 use super::{
     Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, RecoveryFaults, Replay,
     Settings, Work, shard,

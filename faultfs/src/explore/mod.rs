@@ -16,9 +16,11 @@ mod known;
 mod losses;
 mod places;
 mod recovery;
+mod serving;
 mod shard;
 mod shrink;
 mod typed;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,8 +38,8 @@ use crate::{Error, Result, file};
 pub use asked::REPLAY;
 pub(crate) use asked::{AnyToken, asked_to_replay};
 pub use builder::Explore;
-pub(crate) use door::{Checks, Workers, new_session, replay, replay_only, trace_of, work};
 pub use door::{Door, Oracle, Plan, run};
+pub(crate) use door::{new_session, replay, replay_only, trace_of};
 pub use faults::{Faults, RecoveryFaults};
 use findings::Looked;
 pub(crate) use findings::describe;
@@ -45,8 +47,10 @@ pub(crate) use judge::panicked;
 pub use judge::{Checked, InProcess, Judge, Outcome, Recovered, Recovery};
 pub use places::Crashes;
 pub use recovery::marks_before;
+pub(crate) use serving::{Checks, work};
 pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
 pub use typed::{Typed, explore};
+pub(crate) use workers::Workers;
 
 /// How far an exploration has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

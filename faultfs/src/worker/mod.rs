@@ -62,7 +62,7 @@ use serde::{Deserialize, Serialize};
 pub use launch::Launch;
 pub use pool::{MEMORY_LIMIT, Pool, TIME_LIMIT};
 pub use process::{cause_of_death, oom_kills};
-pub use serve::{current, serve};
+pub use serve::{current, serve, serve_ahead};
 
 use crate::verdict::Broken;
 

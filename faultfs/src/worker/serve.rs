@@ -45,6 +45,19 @@ pub fn current() -> Option<&'static Role> {
 /// In a process that is not a worker ([`current`] is `None`), and when called twice.
 #[track_caller]
 pub fn serve(mut check: impl FnMut(&[u8]) -> Reply) -> ! {
+    serve_ahead(move |job, _| check(job))
+}
+
+/// As [`serve`]. `check` may look at the jobs that have come behind its own, the next first, with which it
+/// will be called in turn, unless one before them ends the worker.
+///
+/// # Panics
+///
+/// As [`serve`].
+#[track_caller]
+pub fn serve_ahead(
+    mut check: impl for<'j> FnMut(&'j [u8], &mut dyn Iterator<Item = &'j [u8]>) -> Reply,
+) -> ! {
     let mut pool = lock(&POOL).take().expect("serve: ask worker::current() first, and serve once");
     panic::set_hook(Box::new(note_panic));
     if let Some(bytes) = *lock(&MEMORY_LIMIT) {
@@ -124,6 +137,8 @@ fn limit_memory(bytes: u64) {
     }
 }
 
+type Check<'a> = dyn for<'j> FnMut(&'j [u8], &mut dyn Iterator<Item = &'j [u8]>) -> Reply + 'a;
+
 /// The ways to and from the pool.
 struct Connection {
     stream: UnixStream,
@@ -131,7 +146,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn answer_all(&mut self, check: &mut dyn FnMut(&[u8]) -> Reply) -> io::Result<()> {
+    fn answer_all(&mut self, check: &mut Check<'_>) -> io::Result<()> {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         let mut chunk = vec![0; 64 << 10];
         self.say(&Said::Ready, &mut outgoing)?;
@@ -140,7 +155,13 @@ impl Connection {
             let mut done = 0;
             while let Some((message, len)) = wire::split(&incoming[done..])? {
                 let (job, calls) = wire::parse_job(message)?;
-                let reply = answer(job, check);
+                let mut rest = &incoming[done + len..];
+                let mut behind = std::iter::from_fn(|| {
+                    let (message, len) = wire::split(rest).ok()??;
+                    rest = &rest[len..];
+                    Some(wire::parse_job(message).ok()?.0)
+                });
+                let reply = answer(|| check(job, &mut behind));
                 let panicked =
                     matches!(&reply, Err(broken) if broken.verdict() == Verdict::Panicked);
                 self.say(&Said::Done(reply), &mut outgoing)?;
@@ -175,8 +196,8 @@ impl Connection {
     }
 }
 
-fn answer(job: &[u8], check: &mut dyn FnMut(&[u8]) -> Reply) -> Reply {
-    let result = panic::catch_unwind(AssertUnwindSafe(|| check(job)));
+fn answer(check: impl FnOnce() -> Reply) -> Reply {
+    let result = panic::catch_unwind(AssertUnwindSafe(check));
     let panics = std::mem::take(&mut *lock(&PANICS));
     match result {
         Ok(reply @ Err(_)) => reply,

@@ -260,6 +260,11 @@ impl Door {
         self.doing.load(Relaxed) == RECORDING
     }
 
+    /// Whether calls are served from memory.
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.doing.load(Relaxed) == MOUNTED
+    }
+
     /// Has calls served from memory; false when the door does something else already.
     pub(crate) fn mount(&self) -> bool {
         let mount = |doing| (doing != RECORDING).then_some(MOUNTED);

@@ -14,7 +14,7 @@ use libc::*;
 use super::contents::{parts, position};
 use super::maps;
 use super::place::{Place, is_ours};
-use super::{ABOVE_CHANGED, ESCAPED, LEFT_TO, Mount, Outcome, ROOT, hold, unserved};
+use super::{ABOVE_CHANGED, ESCAPED, LEFT_TO, Mount, Outcome, ROOT, hold, identity, unserved};
 use crate::door::Call;
 use crate::door::sys::{self, Returned};
 
@@ -133,6 +133,11 @@ fn serve(call: &Call) -> Option<Outcome> {
             let mut held = hold();
             let umask = &mut held.as_mut()?.umask;
             *umask = a as u32 & 0o777;
+            None
+        }
+        SYS_setuid | SYS_setreuid | SYS_setresuid | SYS_unshare | SYS_setns => {
+            identity::forget_user();
+            unserved(&"another user, or another namespace");
             None
         }
         SYS_io_setup | SYS_io_uring_setup => {

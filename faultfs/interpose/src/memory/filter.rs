@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::*;
 
-use super::FIRST;
+use super::{FIRST, identity};
 use crate::trap::{self, allow, code, equal, load, of_this_architecture, trapped};
 
 /// Traps what bypasses libc's symbols, from now on, in all threads.
@@ -16,6 +16,7 @@ pub(crate) fn trap_all() -> io::Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*installed {
         trap::install(filter())?;
+        identity::follow()?;
         *installed = true;
     }
     Ok(())
@@ -125,6 +126,11 @@ const ALWAYS: &[i64] = &[
     SYS_inotify_add_watch,
     SYS_name_to_handle_at,
     SYS_umask,
+    SYS_setuid,
+    SYS_setreuid,
+    SYS_setresuid,
+    SYS_unshare,
+    SYS_setns,
     SYS_io_setup,
     SYS_io_uring_setup,
 ];

@@ -12,7 +12,7 @@
 mod calls;
 mod contents;
 mod filter;
-
+mod identity;
 mod locks;
 mod maps;
 mod names;
@@ -42,6 +42,7 @@ use crate::door::{DOOR, sys};
 
 pub(crate) use calls::pass;
 pub(crate) use filter::trap_all;
+pub(crate) use identity::OVERRIDES as ASKS;
 pub(crate) use programs::OVERRIDES as SPAWNS;
 pub(crate) use symbols::OVERRIDES as LOOKS;
 
@@ -102,7 +103,7 @@ struct Root {
 /// System calls that do not come through libc's symbols are seen only after [`Mounted::trap`]. What is
 /// seen and cannot be served is told by [`Mounted::unserved`]: programs that are started, extended
 /// attributes, devices and pipes, names moved into the folder or out of it, `chdir` into it, owners
-/// other than this process, `io_uring`. Not seen: `poll` and its kin on such a descriptor, paths that
+/// other than this process, another user of this process, `io_uring`. Not seen: `poll` and its kin on such a descriptor, paths that
 /// reach the folder through symbolic links outside of it (a file made that way is), children made by
 /// `vfork`, `pidfd_spawn` or a system call of their own, which the trap kills. Memory of a shared mapping
 /// that the program has ended may still be there: who goes on using it is not stopped.
@@ -138,6 +139,7 @@ impl Mounted {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
         }
         UNSERVED.store(ptr::null_mut(), Relaxed);
+        identity::forget_user();
         *held = Some(mount);
         Ok(Self(()))
     }

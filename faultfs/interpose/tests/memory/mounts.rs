@@ -247,6 +247,35 @@ fn a_descriptor_that_was_left_open_is_bad_in_the_next_mount() {
     assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
 }
 
+/// As the kernel tells it, asked past libc. A change of it is seen, also one that changes nothing.
+#[test]
+fn who_the_process_is_is_told_as_it_is() {
+    let _alone = alone();
+    let asked = || {
+        // SAFETY: no arguments.
+        let (pid, user) = unsafe { (libc::getpid(), libc::geteuid()) };
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<i64>>()
+        };
+        assert_eq!(i64::from(pid), field("Pid:")[0]);
+        assert_eq!(i64::from(user), field("Uid:")[1]);
+    };
+    asked();
+    for _ in 0..2 {
+        let (_folder, _root, mounted) = mounted();
+        asked();
+        asked();
+        assert_eq!(mounted.unserved(), None);
+        // SAFETY: no addresses.
+        assert_eq!(unsafe { libc::setreuid(u32::MAX, libc::geteuid()) }, 0);
+        asked();
+        assert_eq!(mounted.unserved(), Some("another user, or another namespace"));
+    }
+    asked();
+}
+
 #[test]
 fn what_cannot_be_served_is_told() {
     let _alone = alone();
