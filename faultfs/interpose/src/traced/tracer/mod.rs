@@ -10,6 +10,7 @@
 
 mod calls;
 mod mapped;
+mod names;
 mod ptrace;
 mod recording;
 mod stacks;
