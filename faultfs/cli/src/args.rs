@@ -103,8 +103,9 @@ pub(crate) struct Torture {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
     pub(crate) recovery_depth: u32,
-    /// Fail every call of so many of the recoveries in turn, once, with an I/O error: what such a recovery
-    /// leaves must hold when it is recovered without faults.
+    /// In so many of the recoveries fail every call in turn with an I/O error, and every sync as each kernel fails
+    /// it, once and for ever: what such a recovery leaves, and what a power cut leaves of that, must hold when it
+    /// is recovered without faults.
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
     pub(crate) recovery_faults: u32,
     /// Judge one share of the states, as 3/8, and write what was found to the folder of shards; `merge` tells

@@ -49,7 +49,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A call that an observing [`Injector`] has seen: a [`Call`] that owns its paths.
+/// A call that an observing [`Injector`](crate::Injector) has seen: a [`Call`] that owns its paths.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Seen {
     kind: OpKind,

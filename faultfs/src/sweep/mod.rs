@@ -27,7 +27,8 @@
 //!
 //! One fault at a time. Calls that only a run with a fault makes are not failed in turn, except by a fault
 //! that goes on for ever. Crashes are placed at a stated number of crash points after the fault, and at the
-//! end.
+//! end. Where cases that strike the same kind of call on the same path hang, few are waited for
+//! ([`Sweep::hangs`]), and the run is not measured.
 
 mod attempt;
 mod builder;
