@@ -280,7 +280,7 @@ fn bad_usage_is_one_clear_error_that_says_how_to_mend_it() {
     let full = dir.path().to_str().unwrap();
     let token = "9f3a2c71d0e45b68-posix-41-m17";
     for (args, reason) in [
-        (vec!["torture", "redis"], "there is sqlite"),
+        (vec!["torture", "redis"], "there are sqlite and command"),
         (vec!["torture", "sqlite", "--config", "wal"], "there are wal-full, wal-normal"),
         (vec!["torture", "sqlite", "--profile", "ntfs"], "there are posix, ext3-writeback"),
         (vec!["torture", "sqlite", "--jobs", "0"], "1..=256"),
