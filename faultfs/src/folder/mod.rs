@@ -43,8 +43,8 @@ const TIME: Timespec = Timespec { tv_sec: TIME_SECONDS.cast_signed(), tv_nsec: 0
 /// Permission bits, those for user and group identity and the sticky one included.
 const MODE_BITS: u32 = 0o7777;
 const SET_ID_BITS: u32 = 0o6000;
-/// Descriptors that are kept open between two writes; far below the usual limit of 1024.
-const OPEN_MAX: usize = 256;
+/// Descriptors that are kept open between two writes: a worker has a few folders, and the usual limit is 1024.
+const OPEN_MAX: usize = 64;
 /// Bytes that are read and compared at once.
 const CHUNK: usize = 64 * PAGE as usize;
 

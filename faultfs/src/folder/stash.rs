@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Found;
 
 /// Files that are kept, and the size of each, at most: what is larger is worth more as memory.
-const KEPT_MAX: usize = 64;
+const KEPT_MAX: usize = 32;
 const LEN_MAX: u64 = 1 << 20;
 
 /// A place aside, for the files that a [`Folder`](super::Folder) has no use for at the time.
