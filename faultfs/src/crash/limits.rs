@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use fastrand::Rng;
+
+use super::proof::{listing, programs};
 use super::{Bound, Covered, Level, Listing, brute};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
@@ -187,4 +190,54 @@ fn what_is_left_of_the_budget_is_used() {
             assert_eq!(disks(&listing.distinct).len(), listed, "one is listed twice: {told}");
         }
     }
+}
+
+/// Appends to a log, overwrites of it, and cuts to some length: in no order that an engine would have.
+fn cut_at_random(seed: u64, length: usize) -> Arc<Trace> {
+    let mut random = Rng::with_seed(seed);
+    let mut undo = Undo::new();
+    let log = undo.log;
+    undo.append(&[0xaa; 9_000]);
+    undo.sync(log);
+    for tag in 1..=length as u8 {
+        match random.u8(..8) {
+            0..3 => {
+                let len = random.choice([8, 700, 4_096, 5_000]).expect("there are some");
+                undo.append(&vec![tag; len]);
+            }
+            3 => undo.write(log, random.u64(..3) * 4_096, &vec![tag; 1_500]),
+            4 => {
+                undo.log_len = random.choice([0, 300, 4_096, 20_000]).expect("there are some");
+                undo.op(Op::SetLen { ino: log, len: undo.log_len });
+            }
+            5 if tag > 4 => undo.sync(log),
+            _ => {
+                undo.log_len = random.choice([0, 0, 4_096, 5_000]).expect("there are some");
+                undo.op(Op::SetLen { ino: log, len: undo.log_len });
+            }
+        }
+    }
+    undo.trace()
+}
+
+/// The listing of a file that is cut never builds it: it must find what building every disk finds.
+#[test]
+fn the_listing_of_a_file_that_is_cut_is_what_building_every_disk_finds() {
+    let mut distinct = 0;
+    for seed in programs(12) {
+        let trace = cut_at_random(seed, 6);
+        for profile in [Profile::POSIX, Profile::EXT4, Profile::BTRFS, Profile::DATA_JOURNAL] {
+            let model = Model::new(trace.clone(), profile);
+            let (states, levels) = brute::list(&model, None, 1);
+            let bound = Bound { omissions: 1, samples: 0, budget: u64::MAX, ..Bound::default() };
+            let listed = Listing::of(&model, None, &bound, &mut || true);
+            for (level, found) in levels.iter().zip(&listed.levels) {
+                let at = &listed.distinct[found.states.clone()];
+                assert_eq!(at, level, "seed {seed}, {profile}\n{}", listing(&trace));
+            }
+            assert_eq!(listed.states, states, "seed {seed}, {profile}\n{}", listing(&trace));
+            distinct += listed.distinct.len();
+        }
+    }
+    assert!(distinct > 3_000, "{distinct} states are too few");
 }
