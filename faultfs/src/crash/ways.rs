@@ -459,12 +459,11 @@ impl Window<'_> {
         let is_cut = |version: &usize| !self.is_page(places[*version]);
         let kept = (0..from).rfind(|version| !is_cut(version));
         let older = kept.map_or(Older::Durable, |kept| Older::Version(id(kept)));
-        // Nothing is left of a page that was freed: what is written to it then may meet stale bytes too.
-        let is_fresh = from.checked_sub(1).is_none_or(|before| is_cut(&before));
         let versions = (from..places.len()).take_while(|version| !is_cut(version));
         for version in versions.filter(|version| !unmaps(version)) {
             let mut olders = vec![(older, images[from].as_ref())];
-            if is_fresh && key.stale_from <= version - from {
+            // Only a page of which nothing is kept lies past the end of its file.
+            if key.stale_from <= version - from {
                 olders.push((Older::Stale, Some(pages.stale(file.ino, number))));
             }
             let whole = images[version + 1].as_ref().unwrap_or(Page::zeros());
