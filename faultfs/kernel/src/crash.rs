@@ -97,6 +97,26 @@ impl Log {
         XxHash3_128::oneshot(text.as_bytes()) as u64
     }
 
+    /// A line for each epoch: its writes as `NUMBER:BLOCK`, a star behind those that hold data, and the stamps of
+    /// the program where they pass.
+    pub(crate) fn lines(&self, is_data: impl Fn(&[u8]) -> bool) -> Vec<String> {
+        let epoch = |(number, epoch): (usize, &Epoch)| {
+            let (mut line, mut now) = (format!("epoch {number}:"), epoch.stamps[0]);
+            let mut later = epoch.stamps[1..].iter().peekable();
+            for (index, write) in epoch.writes.iter().enumerate() {
+                while now < write.stamp {
+                    now = *later.next().expect("a write comes after a mark");
+                    line += &format!(" [{now}]");
+                }
+                let star = if is_data(&write.data) { "*" } else { "" };
+                line += &format!(" {index}:{}{star}", write.block);
+            }
+            later.for_each(|stamp| line += &format!(" [{stamp}]"));
+            line
+        };
+        self.epochs.iter().enumerate().map(epoch).collect()
+    }
+
     /// Of every epoch all prefixes, all disks with one write omitted or only one kept, `samples` drawn ones,
     /// and all subsets where there are few; and torn blocks where `tears` says so of a write. Disks of which
     /// the program had not yet begun are left out.

@@ -247,8 +247,9 @@ fn replay(token: &Token) -> Result<ExitCode, String> {
             "the kernel has written other blocks, or in another order, than when the token was made"
         );
     }
+    log.lines(|written| prepared.is_data(written)).iter().for_each(|line| println!("{line}"));
     let found = prepared.look(&mut rig, &log, &token.cut)?;
-    println!("{found}");
+    println!("found: {found}");
     let stamps = log.stamps(&token.cut);
     let mut code = ExitCode::SUCCESS;
     for profile in system.profiles {
