@@ -132,14 +132,20 @@ impl Actor {
             Force::Data(ino) => {
                 // A file that is not there yet has no pages.
                 let file = files.regular().find(|(i, _)| *i == ino);
-                file.map_or(Ok(()), |(_, file)| write_back(file))
+                file.map_or(Ok(()), |(_, file)| write_back(file, true))
             }
+            Force::Start(ino) => {
+                let file = files.regular().find(|(i, _)| *i == ino);
+                file.map_or(Ok(()), |(_, file)| write_back(file, false))
+            }
+            // That is the device's part.
+            Force::Slow => Ok(()),
             Force::Commit => {
                 let other = File::options().write(true).open(self.at.join(OTHER))?;
                 std::os::unix::fs::FileExt::write_all_at(&other, b"y", 0)?;
                 other.sync_all()
             }
-            Force::Blocks => write_back(&File::open(&self.device)?),
+            Force::Blocks => write_back(&File::open(&self.device)?, true),
             Force::Sync => Ok(rustix::fs::syncfs(File::open(&self.at)?)?),
             Force::Wait => {
                 std::thread::sleep(Duration::from_millis(1200));

@@ -48,6 +48,9 @@ struct Image {
     log: Option<Vec<Event>>,
     /// Writes that hold one of these sectors fail.
     failing: Vec<Arc<[u8]>>,
+    /// Writes that hold one of these sectors are not answered yet.
+    slow: Vec<Arc<[u8]>>,
+    held: Vec<(ReplyWrite, u64, Vec<u8>)>,
 }
 
 /// A handle on the device; clones are the same device.
@@ -93,6 +96,20 @@ impl Device {
     pub(crate) fn fail(&self, sectors: Vec<Arc<[u8]>>) {
         self.image().failing = sectors;
     }
+
+    /// From now on writes that hold one of these sectors wait, and all others pass them by.
+    pub(crate) fn slow_down(&self, sectors: Vec<Arc<[u8]>>) {
+        self.image().slow = sectors;
+    }
+
+    /// Takes the writes that waited, and makes no further ones wait.
+    pub(crate) fn catch_up(&self) {
+        let mut image = self.image();
+        image.slow = Vec::new();
+        for (reply, offset, data) in std::mem::take(&mut image.held) {
+            answer(reply, image.write(offset, &data), data.len());
+        }
+    }
 }
 
 impl Image {
@@ -112,8 +129,7 @@ impl Image {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> bool {
-        let fails = |sector: &[u8]| self.failing.iter().any(|failing| **failing == *sector);
-        if !self.failing.is_empty() && data.chunks(512).any(fails) {
+        if holds_any(data, &self.failing) {
             return false;
         }
         let mut from = 0;
@@ -125,6 +141,18 @@ impl Image {
             from += len;
         }
         true
+    }
+}
+
+fn holds_any(data: &[u8], sectors: &[Arc<[u8]>]) -> bool {
+    let is_one = |sector: &[u8]| sectors.iter().any(|one| **one == *sector);
+    !sectors.is_empty() && data.chunks(512).any(is_one)
+}
+
+fn answer(reply: ReplyWrite, is_written: bool, len: usize) {
+    match is_written {
+        true => reply.written(len as u32),
+        false => reply.error(Errno::EIO),
     }
 }
 
@@ -227,9 +255,11 @@ impl Filesystem for Served {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.device.image().write(offset, data) {
-            true => reply.written(data.len() as u32),
-            false => reply.error(Errno::EIO),
+        let mut image = self.device.image();
+        if holds_any(data, &image.slow) {
+            image.held.push((reply, offset, data.to_vec()));
+        } else {
+            answer(reply, image.write(offset, data), data.len());
         }
     }
 

@@ -49,16 +49,19 @@ struct Args {
     /// Only programs whose name has this in it (may be given several times).
     #[arg(long = "program", value_name = "PART")]
     programs: Vec<String>,
+    /// As many drawn programs instead of the litmus programs.
+    #[arg(long, value_name = "N")]
+    drawn: Option<u64>,
     /// Schedules of each program, at most.
-    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[arg(long, value_name = "N", default_value_t = 40)]
     schedules: usize,
     /// Disks drawn of what lies between two flushes.
     #[arg(long, value_name = "N", default_value_t = 6)]
     samples: usize,
     /// Disks of each schedule, at most.
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 60)]
     states: usize,
-    /// What is drawn with.
+    /// What is drawn with; of drawn programs the first.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Devices at work at once.
@@ -139,7 +142,10 @@ fn run(args: &Args) -> Result<ExitCode, String> {
         system(name)?;
     }
     let chosen = |s: &&System| args.systems.is_empty() || args.systems.iter().any(|n| n == s.name);
-    let programs: Vec<String> = programs::names(&args.programs);
+    let programs = match args.drawn {
+        Some(count) => programs::drawn_names(args.seed, count),
+        None => programs::names(&args.programs),
+    };
     if programs.is_empty() {
         return Err("no program has such a name".into());
     }
@@ -153,7 +159,9 @@ fn run(args: &Args) -> Result<ExitCode, String> {
         let seen = all(system, &programs, &bound, args.jobs)?;
         table::print(system.name, &seen, args.never);
         unexplained += findings(&seen);
-        unexplained += turned(system, &seen);
+        if args.drawn.is_none() {
+            unexplained += turned(system, &seen);
+        }
         measured += seen.iter().filter(|one| one.unmeasured.is_none()).count();
     }
     Ok(match (measured, unexplained) {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use faultfs::Profile;
 use faultfs::trace::{Record, Trace};
 
 use crate::crash::{Cut, Log};
@@ -77,12 +78,12 @@ impl Prepared {
         rig.device.record();
         rig.tell("mount")?;
         let done = self.steps(rig, schedule);
+        rig.device.catch_up();
         let settled = rig.tell(&format!("force {}", Force::Sync));
         let unmounted = rig.tell("unmount");
         let events = rig.device.recorded();
         done?;
-        // A sync of everything tells of a failure that came before it, too.
-        if self.trace.ops.iter().all(|record| record.errno.is_none()) {
+        if !self.has_failures() {
             settled?;
         }
         unmounted?;
@@ -111,18 +112,38 @@ impl Prepared {
             }
             if is_done_here {
                 for force in schedule.after(index) {
-                    rig.tell(&format!("force {force}"))?;
+                    self.force(rig, force)?;
                 }
             }
         }
         Ok(())
     }
 
+    fn force(&self, rig: &mut Rig, force: Force) -> Result<(), String> {
+        if force == Force::Slow {
+            rig.device.slow_down(self.data());
+            return Ok(());
+        }
+        match rig.tell(&format!("force {force}")) {
+            Err(error) if !self.has_failures() => Err(format!("{force}: {error}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// True where a sync of the program fails. A sync of everything tells of that once more.
+    fn has_failures(&self) -> bool {
+        self.trace.ops.iter().any(|record| record.errno.is_some())
+    }
+
+    fn data(&self) -> Vec<Arc<[u8]>> {
+        self.sectors.data().map(Arc::from).collect()
+    }
+
     fn step(&self, rig: &mut Rig, index: usize, record: &Record) -> Result<(), String> {
         if record.errno.is_none() {
             return rig.tell(&format!("do {index}")).map(drop);
         }
-        rig.device.fail(self.sectors.data().map(Arc::from).collect());
+        rig.device.fail(self.data());
         let done = rig.tell(&format!("do {index}"));
         rig.device.fail(Vec::new());
         match done {
@@ -155,7 +176,11 @@ pub(crate) fn measure(
     bound: &Bound,
 ) -> Result<Seen, String> {
     let prepared = Prepared::new(rig, fresh, program)?;
-    let legal = |profile| Legal::of(&prepared.trace, &prepared.sectors, profile);
+    let tears = !programs::is_drawn(program);
+    let legal = |profile: Profile| {
+        let profile = Profile { torn_pages: tears && profile.torn_pages, ..profile };
+        Legal::of(&prepared.trace, &prepared.sectors, profile)
+    };
     let mut seen = Seen {
         program: program.into(),
         found: BTreeMap::new(),
@@ -166,8 +191,8 @@ pub(crate) fn measure(
         turned: system.turned.iter().map(|(why, turned)| (*why, legal(*turned))).collect(),
         unmeasured: None,
     };
-    if prepared.trace.ops.iter().any(|record| record.errno.is_some()) && !system.fails_data {
-        seen.unmeasured = Some("a failed write of data ends this filesystem".into());
+    seen.unmeasured = system.unmeasured(&prepared.trace).map(String::from);
+    if seen.unmeasured.is_some() {
         return Ok(seen);
     }
     for schedule in Schedule::all(&prepared.trace).into_iter().take(bound.schedules) {
@@ -180,7 +205,7 @@ pub(crate) fn measure(
         };
         seen.schedules += 1;
         let seed = bound.seed ^ seen.schedules as u64;
-        let cuts = log.cuts(bound.samples, seed, |data| prepared.is_data(data));
+        let cuts = log.cuts(bound.samples, seed, |data| tears && prepared.is_data(data));
         let distinct = log.distinct(cuts);
         let mut some: Vec<_> = distinct.into_values().collect();
         some.sort();

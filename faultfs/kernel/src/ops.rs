@@ -100,7 +100,7 @@ impl Files {
                 map.flush_range(at, len)?;
             }
             Op::SyncAll => rustix::fs::syncfs(self.get(Ino::ROOT)?)?,
-            Op::StartWriteback { ino } => write_back(self.get(*ino)?)?,
+            Op::StartWriteback { ino } => write_back(self.get(*ino)?, true)?,
         }
         Ok(())
     }
@@ -182,12 +182,17 @@ fn map(file: &OwnedFd) -> io::Result<MmapMut> {
     }
 }
 
-/// Writes back the dirty pages of a file or of a block device and waits for that: its data reaches the
+/// Writes back the dirty pages of a file or of a block device, and may wait for that: its data reaches the
 /// device, and neither is the device flushed nor the filesystem asked to commit (sync_file_range(2)).
-pub(crate) fn write_back(file: &impl AsRawFd) -> io::Result<()> {
-    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-        | libc::SYNC_FILE_RANGE_WRITE
-        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+pub(crate) fn write_back(file: &impl AsRawFd, waits: bool) -> io::Result<()> {
+    let flags = match waits {
+        true => {
+            libc::SYNC_FILE_RANGE_WAIT_BEFORE
+                | libc::SYNC_FILE_RANGE_WRITE
+                | libc::SYNC_FILE_RANGE_WAIT_AFTER
+        }
+        false => libc::SYNC_FILE_RANGE_WRITE,
+    };
     // SAFETY: the call takes no memory; the descriptor is open as long as `file` lives.
     #[allow(unsafe_code)]
     let done = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };

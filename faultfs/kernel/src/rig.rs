@@ -17,7 +17,9 @@ use crate::device::{Device, FILE, Served};
 use crate::systems::System;
 
 /// Seconds after which a filesystem hangs.
-const HANG_SECONDS: i64 = 120;
+const HANG: Timespec = Timespec { tv_sec: 120, tv_nsec: 0 };
+/// How long a device that was slowed down stays slow while somebody waits for it.
+const SLOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 60_000_000 };
 
 /// Waits for its input to end, which is this process's end. Arguments: folder, loop device.
 const JANITOR: &str = "trap '' INT TERM HUP; cat > /dev/null
@@ -66,7 +68,7 @@ impl Rig {
 
     /// Tells the process that mounts to do something, and waits for its answer.
     pub(crate) fn tell(&mut self, line: &str) -> Result<String, String> {
-        let answer = self.actor.ask(line);
+        let answer = self.actor.ask(line, &self.device);
         let answer = answer.map_err(|error| format!("`{line}`: {error}"))?;
         match answer.split_once(' ').unwrap_or((&answer, "")) {
             ("ok", text) => Ok(text.into()),
@@ -78,6 +80,7 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         // Its input ends, it unmounts and goes; if it hangs, it is made to.
+        self.device.catch_up();
         self.actor.input = None;
         if !self.actor.ends() {
             let _ = self.actor.child.kill();
@@ -109,11 +112,15 @@ impl Actor {
         Ok(Actor { child, input, output })
     }
 
-    fn ask(&mut self, line: &str) -> io::Result<String> {
+    fn ask(&mut self, line: &str, device: &Device) -> io::Result<String> {
         let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         writeln!(input, "{line}")?;
-        if !self.is_readable()? {
-            return Err(io::Error::other(format!("no answer in {HANG_SECONDS} seconds: it hangs")));
+        if !self.is_readable(&SLOW)? {
+            device.catch_up();
+            if !self.is_readable(&HANG)? {
+                let seconds = HANG.tv_sec;
+                return Err(io::Error::other(format!("no answer in {seconds} seconds: it hangs")));
+            }
         }
         let mut answer = String::new();
         match self.output.read_line(&mut answer)? {
@@ -122,15 +129,14 @@ impl Actor {
         }
     }
 
-    fn is_readable(&self) -> io::Result<bool> {
+    fn is_readable(&self, limit: &Timespec) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
-        let limit = Timespec { tv_sec: HANG_SECONDS, tv_nsec: 0 };
-        Ok(poll(&mut fds, Some(&limit))? > 0)
+        Ok(poll(&mut fds, Some(limit))? > 0)
     }
 
     /// True where its output ends in time.
     fn ends(&mut self) -> bool {
-        self.is_readable().unwrap_or(false)
+        self.is_readable(&HANG).unwrap_or(false)
     }
 }
 

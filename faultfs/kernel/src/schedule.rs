@@ -12,6 +12,11 @@ use faultfs::trace::Trace;
 pub(crate) enum Force {
     /// The dirty pages of one file, and nothing else.
     Data(Ino),
+    /// As `Data`, and not waited for.
+    Start(Ino),
+    /// The device becomes slow to take the program's data, and takes all else at once: until somebody waits for
+    /// it.
+    Slow,
     /// The journal: another file, which the program does not know, is changed and synced.
     Commit,
     /// The block device's own pages: metadata, where no journal holds them back.
@@ -27,7 +32,8 @@ pub(crate) enum Force {
 pub(crate) struct Schedule(pub(crate) Vec<(usize, Force)>);
 
 impl Schedule {
-    /// Schedules for a program, in a fixed order: nothing, one thing after one op, then two things.
+    /// Schedules for a program, in a fixed order: nothing, one thing after one op, a journal that is committed
+    /// while data is under way, then any two things.
     pub(crate) fn all(trace: &Trace) -> Vec<Schedule> {
         let last = trace.replay();
         let is_file = |ino: &Ino| trace.base.content(*ino).or(last.content(*ino)).is_some();
@@ -35,13 +41,18 @@ impl Schedule {
         let forces: Vec<Force> = inos
             .iter()
             .map(|ino| Force::Data(*ino))
-            .chain([Force::Commit, Force::Sync, Force::Blocks])
+            .chain([Force::Commit, Force::Sync, Force::Slow, Force::Blocks])
             .collect();
         let ops = trace.ops.len();
         let single = (0..ops).rev().flat_map(|op| forces.iter().map(move |f| (op, *f)));
         let single: Vec<(usize, Force)> = single.collect();
         let mut all = vec![Schedule::default()];
         all.extend(single.iter().map(|one| Schedule(vec![*one])));
+        for op in (0..ops).rev() {
+            let under_way =
+                |ino| vec![(op, Force::Slow), (op, Force::Start(ino)), (op, Force::Commit)];
+            all.extend(inos.iter().map(|ino| Schedule(under_way(*ino))));
+        }
         for (i, first) in single.iter().enumerate() {
             for (j, second) in single.iter().enumerate() {
                 // After one op in either order, else in the order of the ops; twice the same is once.
@@ -64,6 +75,8 @@ impl fmt::Display for Force {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Force::Data(ino) => write!(f, "data{}", ino.0),
+            Force::Start(ino) => write!(f, "start{}", ino.0),
+            Force::Slow => f.write_str("slow"),
             Force::Commit => f.write_str("commit"),
             Force::Blocks => f.write_str("blocks"),
             Force::Sync => f.write_str("sync"),
@@ -79,12 +92,14 @@ impl FromStr for Force {
             "commit" => Force::Commit,
             "blocks" => Force::Blocks,
             "sync" => Force::Sync,
+            "slow" => Force::Slow,
             "wait" => Force::Wait,
             _ => {
-                let ino = text.strip_prefix("data").and_then(|ino| ino.parse().ok());
-                Force::Data(Ino(ino.ok_or_else(|| {
-                    format!("`{text}` is none of dataN, commit, blocks, sync, wait")
-                })?))
+                let of = |word| Some(Ino(text.strip_prefix(word)?.parse().ok()?));
+                let data = of("data").map(Force::Data).or(of("start").map(Force::Start));
+                data.ok_or_else(|| {
+                    format!("`{text}` is none of dataN, startN, commit, blocks, sync, slow, wait")
+                })?
             }
         })
     }
@@ -129,6 +144,7 @@ mod tests {
         for schedule in &all {
             assert_eq!(schedule.to_string().parse().as_ref(), Ok(schedule));
         }
+        assert!(all.iter().any(|schedule| schedule.to_string() == "1:slow,1:start2,1:commit"));
         for bad in ["", "1", "x:sync", "1:flush", "1:data"] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
         }

@@ -91,7 +91,9 @@ fn letters(page: &str) -> String {
     }
     let found: BTreeSet<char> = sectors.chars().collect();
     // Older before newer, as the litmus programs have it.
-    let found: String = "ZGOMN".chars().filter(|letter| found.contains(letter)).collect();
+    let (known, more): (Vec<char>, Vec<char>) = found.iter().partition(|c| "ZGOMN".contains(**c));
+    let known = "ZGOMN".chars().filter(|letter| known.contains(letter));
+    let found: String = known.chain(more).collect();
     if len.is_empty() { found } else { format!("{found}:{len}") }
 }
 

@@ -4,8 +4,9 @@
 //! step after each such page (ALICE table 3(d): sizes grow in steps of at most 4 KiB, aligned). A smaller
 //! size is one micro-op, and the zeros behind it in its last page another: the size is metadata, the
 //! page is written back like any other. All else is one micro-op: a rename changes both of its slots in
-//! one, but where the profile has none that is atomic: there the new name is one and the removal of the
-//! old name the next.
+//! one, but where the profile has none that is atomic: there the removal of what it replaces is one, the new
+//! name the next, and the removal of the old name the last (ALICE, section 3.3: what is replaced may be gone
+//! and the new name not there).
 
 use std::ops::Range;
 
@@ -163,13 +164,25 @@ impl Micros {
         cut.out
     }
 
-    /// Which half of a rename a micro-op is, in words; `None` where it is no half.
+    /// Which part of a rename a micro-op is, in words; `None` where it is no part.
     pub(crate) fn half(&self, id: u32) -> Option<&'static str> {
         let of_op = self.of_op[self.all[id as usize].op].clone();
-        let entries = |id: u32| matches!(self.all[id as usize].part, Part::Slots(_));
-        let is_half = of_op.len() == 2 && entries(of_op.start) && entries(of_op.start + 1);
-        let half = if id == of_op.start { "the new name" } else { "the removal of the old name" };
+        let is_half = of_op.len() > 1
+            && of_op.clone().all(|id| matches!(self.all[id as usize].part, Part::Slots(_)));
+        let half = match of_op.end - id {
+            1 => "the removal of the old name",
+            2 => "the new name",
+            _ => "the removal of what it replaces",
+        };
         is_half.then_some(half)
+    }
+
+    /// True for data in a page of which the file had no part.
+    pub(crate) fn adds_page(&self, id: u32) -> bool {
+        match &self.all[id as usize].part {
+            Part::Page(patch) => patch.exposed_by.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -232,11 +245,15 @@ impl Cut {
         if other == Some(moved) {
             return; // Two names of one file: rename(2) does nothing.
         }
+        let is_file = self.live.entries(moved).is_none();
+        let in_parts = !self.atomic_rename && !exchange && is_file;
+        if in_parts && other.is_some() {
+            self.push(Part::Slots(vec![(to.clone(), None)]));
+        }
         if !exchange {
             self.out.renames.push((self.next(), moved, other.is_some()));
         }
-        let is_file = self.live.entries(moved).is_none();
-        if !self.atomic_rename && !exchange && is_file {
+        if in_parts {
             self.push(Part::Slots(vec![(to.clone(), Some(moved))]));
             return self.push(Part::Slots(vec![(from.clone(), None)]));
         }

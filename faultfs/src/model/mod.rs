@@ -12,14 +12,14 @@
 //!   pages past it; the zeros behind it in its last page are a version of that page, on their own.
 //! - **Slots.** The entries of one (directory, name) are versions of one slot. A rename changes both of
 //!   its slots or neither, and not before the directory that it moves into is there; a directory goes
-//!   only after what left it. One profile, kept apart, has files renamed in two changes.
+//!   only after what left it. One profile, kept apart, has files renamed in two changes, or three.
 //! - **Syncs.** `fsync`, `fdatasync`, `syncfs`, `sync`, `O_SYNC` and `O_DSYNC` writes and
 //!   `msync(MS_SYNC)` make durable what they cover, of the ops that had ended before they started, and
 //!   only for crashes after they ended. `sync_file_range` and `MS_ASYNC` make nothing durable.
 //! - **Failed syncs** make nothing durable and leave the pages that they were about clean: no later sync
 //!   covers these, nor the sizes that came with them, until the page is written to again (Rebello et al.,
-//!   "Can Applications Recover from fsync Failures?", table 1). No rename waits for these pages any more, and
-//!   on ext3 and ext4 no size does. What else the order of a profile puts before something that is durable is
+//!   "Can Applications Recover from fsync Failures?", table 1); on ext4 since 5.6 not even then, where the page
+//!   was a new one. No rename waits for these pages any more, and on ext3 and ext4 no size does. What else the order of a profile puts before something that is durable is
 //!   durable too.
 //! - **In flight.** An op that has started and not ended may have happened, in part.
 //!

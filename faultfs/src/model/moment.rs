@@ -247,6 +247,18 @@ impl<'a> Moments<'a> {
         })
     }
 
+    /// True for data in a block that was new when a sync failed on it, and has not been freed since.
+    fn stays_unwritten(&self, id: u32) -> bool {
+        let (micros, cleaned) = (&self.model.micros, &self.now.cleaned);
+        let Part::Page(patch) = &micros.all[id as usize].part else { return false };
+        let history = &self.model.order.history[&(patch.ino, patch.page)];
+        let earlier = history.iter().rev().skip_while(|version| **version >= id);
+        let of_block =
+            |version: &&u32| matches!(micros.all[**version as usize].part, Part::Page(_));
+        self.model.profile.failed_blocks_stay_unwritten
+            && earlier.take_while(of_block).any(|v| micros.adds_page(*v) && cleaned.contains(v))
+    }
+
     /// Makes the covered micro-ops durable, and all that they need. True where that changed anything.
     ///
     /// What a failed sync has left clean is written only where something else needs it, such as a newer
@@ -258,8 +270,10 @@ impl<'a> Moments<'a> {
         let order = &self.model.order;
         let needs = order.logged_with.as_ref().unwrap_or(&order.needs);
         let mut forced = BTreeSet::new();
-        let is_written =
-            |&id: &u32| !self.now.cleaned.contains(&id) || self.size_goes_with(id, &covered);
+        let is_written = |&id: &u32| match self.now.cleaned.contains(&id) {
+            true => self.size_goes_with(id, &covered),
+            false => !self.stays_unwritten(id),
+        };
         let mut todo: Vec<u32> = covered.iter().copied().filter(is_written).collect();
         while let Some(id) = todo.pop() {
             if self.now.window.binary_search(&id).is_ok() && forced.insert(id) {

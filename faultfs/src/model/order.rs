@@ -108,7 +108,8 @@ impl Build<'_> {
             }
             Part::Len { ino, len, cut } => {
                 self.needs[id as usize].extend(self.len_tip.insert(*ino, id));
-                if !*cut && !self.profile.stale_bytes {
+                let shows_cut = self.profile.stale_bytes && self.profile.size_before_data;
+                if !*cut && !shows_cut {
                     // Else what was cut off would come back with the larger size.
                     self.needs[id as usize].extend(self.tails.get(ino));
                 }
@@ -212,7 +213,9 @@ impl Build<'_> {
     }
 
     fn data_before_sizes(&mut self, micros: &Micros) {
-        steps(micros).for_each(|id| self.needs[id as usize].push(id - 1));
+        let within = self.profile.size_within_block;
+        let waits = |id: &u32| !within || micros.adds_page(id - 1);
+        steps(micros).filter(waits).for_each(|id| self.needs[id as usize].push(id - 1));
     }
 
     /// What the records of a sync hold beside what it is about: what that stands on in its own file, the
@@ -228,12 +231,15 @@ impl Build<'_> {
         logged_with
     }
 
-    /// A rename over an existing name needs all content of its file that was asked for before; that of a log
-    /// of syncs any rename.
+    /// A rename over an existing name needs the sizes of its file that were asked for before, and the pages that
+    /// were added; where everything is in order, all pages. That of a log of syncs is any rename.
     fn safe_renames(&mut self, trace: &Trace, micros: &Micros) {
         let mut content: BTreeMap<Ino, Vec<u32>> = BTreeMap::new();
+        let all = self.profile.order == Kept::Everything;
         for (id, micro) in (0u32..).zip(&micros.all) {
-            micro.part.file().into_iter().for_each(|ino| content.entry(ino).or_default().push(id));
+            let is_needed = all || !matches!(micro.part, Part::Page(_)) || micros.adds_page(id);
+            let file = micro.part.file().filter(|_| is_needed);
+            file.into_iter().for_each(|ino| content.entry(ino).or_default().push(id));
         }
         let waits = |replaces: bool| replaces || self.profile.intent_log;
         for &(rename, moved, _) in micros.renames.iter().filter(|rename| waits(rename.2)) {

@@ -40,18 +40,26 @@ pub struct Profile {
     pub torn_pages: bool,
     /// A larger size may be durable before the data in it, which then reads as zeros.
     pub size_before_data: bool,
-    /// As [`size_before_data`](Self::size_before_data), and the new range may hold stale bytes of the
-    /// device.
+    /// A larger size that ends in a page which the file has had a part of may be durable before the data in that
+    /// page, which then ends in zeros: there is a block already, and no allocation for which data would wait.
+    pub size_within_block: bool,
+    /// Where a larger size is durable and its data is not, the new range may hold stale bytes of the device:
+    /// with [`size_before_data`](Self::size_before_data) at any time, else where
+    /// [`size_without_failed_data`](Self::size_without_failed_data) lets the size go alone.
     pub stale_bytes: bool,
-    /// Once a sync has failed that was to write the data in a larger size, the size may be durable without it,
-    /// and reads as zeros there (not as stale bytes, which the data's block may hold on ext4: CuttleFS table 1).
+    /// Once a sync has failed that was to write the data in a larger size, the size may be durable without it.
     /// Elsewhere a size is not; but a later and larger one takes its place, and leaves a hole where the data
     /// failed: fs/xfs/xfs_aops.c, `xfs_end_ioend`, sets no size where its write has failed, and the next write
     /// that ends sets its own; CuttleFS table 1 has the hole of btrfs, and that XFS shows the block "not at the
     /// end of the file".
     pub size_without_failed_data: bool,
-    /// Data and size of a file are durable no later than its rename over an existing name, with
-    /// [`intent_log`](Self::intent_log) over any; but what a failed sync has left clean, which no rename writes.
+    /// What is written to a new page after a sync has failed on it is covered by no sync: its block stays marked
+    /// as one that was never written, and reads as zeros after a crash, whatever is in it.
+    pub failed_blocks_stay_unwritten: bool,
+    /// The size of a file and the pages that were added to it are durable no later than its rename over an
+    /// existing name, with [`intent_log`](Self::intent_log) over any; but what a failed sync has left clean, which
+    /// no rename writes. Where not everything is in order, pages that were there before and are written over are
+    /// no part of it.
     pub safe_rename: bool,
     /// A sync of a file or directory makes the entry through which it was created durable, and those
     /// of its ancestors.
@@ -91,8 +99,10 @@ impl Profile {
         atomic_rename: true, // rename(2): "there will be no point at which another process … will find it missing"
         torn_pages: true,    // ALICE table 1: "single-block overwrite" fails on most filesystems
         size_before_data: true, // ALICE table 3(d), default: sub-append atomicity
+        size_within_block: true, // as above
         stale_bytes: true,   // ALICE table 3(d), ext3-writeback: no content atomicity
         size_without_failed_data: true, // CuttleFS table 1, ext4: metadata is persisted although data is not
+        failed_blocks_stay_unwritten: true, // as ext4-5.6
         safe_rename: false,             // ALICE table 3(d), default: no special patterns
         safe_file_flush: false, // fsync(2): "does not necessarily ensure that the entry … has also reached disk"
         order: Kept::Nothing,   // ALICE table 3(d), default: everything unordered
@@ -107,8 +117,10 @@ impl Profile {
         atomic_rename: false, // ALICE table 1, ext2: "directory operation" fails
         torn_pages: true,     // table 1, ext2: "single-block overwrite" fails
         size_before_data: true, // table 1, ext2: "single-sector append" fails
+        size_within_block: true, // as above
         stale_bytes: true,    // no ordering of data and size: as ext3-writeback, table 3(d)
         size_without_failed_data: true, // as posix: no order of data and size
+        failed_blocks_stay_unwritten: false, // fs/ext4/indirect.c: blocks have no such mark
         safe_rename: false,   // table 1, ext2: "[append, rename] → any op" fails
         safe_file_flush: false, // fs/ext2 syncs the inode and its blocks, not the directory
         order: Kept::Nothing, // table 1, ext2: "directory op → any op" fails
@@ -122,8 +134,10 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, ext3-ord: "directory operation" holds
         torn_pages: true,    // table 1, ext3-ord: "single-block overwrite" fails
         size_before_data: false, // table 1, ext3-ord: "single-block append" holds
-        stale_bytes: false,  // table 3(d), ext3-ordered: content atomicity
+        size_within_block: true, // seen on Linux 6.18, whose ext4 serves ext3; nothing is allocated, as on ext4
+        stale_bytes: true, // after a failed sync: seen on Linux 6.18. Else table 3(d): content atomicity
         size_without_failed_data: true, // fs/jbd/commit.c: of an error in ordered data it only warns
+        failed_blocks_stay_unwritten: false, // as ext2
         safe_rename: false, // table 3(d): no special pattern; appends come first by the order of sizes
         safe_file_flush: true, // table 3(d): directory operations before sync ops
         order: Kept::Metadata, // table 3(d): "ordered with appends and truncates" (overwrites by table 1 not)
@@ -137,8 +151,10 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, ext3-wb: "directory operation" holds
         torn_pages: true,    // table 1, ext3-wb: "single-block overwrite" fails
         size_before_data: true, // table 1, ext3-wb: "single-sector append" fails
+        size_within_block: true, // as above
         stale_bytes: true,   // table 3(d), ext3-writeback: no content atomicity
         size_without_failed_data: true, // as ext3: the journal does not wait for data
+        failed_blocks_stay_unwritten: false, // as ext2
         safe_rename: false,  // table 1, ext3-wb: "[append, rename] → any op" fails
         safe_file_flush: true, // table 3(d): directory operations before sync ops
         order: Kept::Metadata, // table 3(d): ordered among themselves and with file-size changes
@@ -153,9 +169,16 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, ext4-ord: "directory operation" holds
         torn_pages: true,    // ALICE table 1, ext4-ord: "single-block overwrite" fails
         size_before_data: false, // ALICE table 1, ext4-ord: "single-block append" holds; table 3(d): content atomicity
-        stale_bytes: false,      // ALICE table 3(d), ext4-ordered: content atomicity
+        // fs/ext4/inode.c, ext4_da_should_update_i_disksize: since Linux 4.8 such a size is set when it is written,
+        // and the data no more put in order behind it; seen on 6.18.
+        size_within_block: true,
+        // After a failed sync: CuttleFS table 1, seen on 6.18. Else ALICE table 3(d), ext4-ordered: content atomicity
+        stale_bytes: true,
         size_without_failed_data: true, // fs/jbd2/commit.c: of "IO errors while flushing file data" it only warns; CuttleFS table 1
-        safe_rename: true, // ALICE table 3(d), ext4-ordered; mount option auto_da_alloc, on by default
+        failed_blocks_stay_unwritten: false, // new blocks are not marked before dioread_nolock was the default
+        // ALICE table 3(d), ext4-ordered; mount option auto_da_alloc, on by default. Not what is written over:
+        // fs/ext4/inode.c, ext4_alloc_da_blocks writes where blocks are yet to be allocated; seen on 6.18.
+        safe_rename: true,
         safe_file_flush: true, // ALICE table 3(d), ext4-ordered
         order: Kept::Names, // ALICE table 3(d): ordered among themselves (table 1's stronger "→ any op" not taken)
         intent_log: false,
@@ -167,6 +190,7 @@ impl Profile {
         name: "ext4-writeback",
         size_before_data: true, // ALICE table 1, ext4-wb: "single-sector append" fails
         stale_bytes: true,      // as ext3-writeback, table 3(d): the journal does not wait for data
+        failed_blocks_stay_unwritten: true, // as ext4-5.6: dioread_nolock is the default here, too
         safe_rename: false,     // table 1, ext4-wb: "[append, rename] → any op" fails
         ..Profile::EXT4 // fs/ext4/fsync.c commits the journal in either mode; table 1 has the rest alike
     };
@@ -185,6 +209,10 @@ impl Profile {
         // fs/ext4/inode.c: unwritten extents are not on the ordered list (ext4_map_blocks), and the size is
         // updated when the data is submitted (mpage_map_and_submit_extent); they read as zeros.
         size_before_data: true,
+        stale_bytes: false, // unwritten extents read as zeros
+        // fs/ext4/inode.c, mpage_process_page_bufs: a page whose buffer is mapped already is written without the
+        // conversion of its extent that the failed write has not come to; seen on 6.18.
+        failed_blocks_stay_unwritten: true,
         // "We do not guarantee that the data is securely on disk before rename": J. Kara on linux-ext4,
         // 2022-09-01, "ext4: ensure data forced to disk when rename", where zeros were seen behind one.
         safe_rename: false,
@@ -210,8 +238,10 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, xfs: "directory operation" holds
         torn_pages: true,    // table 1, xfs: "single-block overwrite" fails
         size_before_data: false, // table 1, xfs: "single-block append" holds; the size is logged when the data is written
+        size_within_block: false, // as above: xfs_setfilesize, when the data is written
         stale_bytes: false,      // as above
         size_without_failed_data: false, // CuttleFS section 3: not the size of the failed append
+        failed_blocks_stay_unwritten: false, // fs/xfs/xfs_iomap.c looks the extent up for each write-back
         // Table 1 has no counter-example, but fs/xfs/xfs_inode.c, xfs_rename, is a transaction of names alone,
         // which starts no write-back: the weaker side.
         safe_rename: false,
@@ -235,8 +265,10 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, btrfs: "directory operation" holds
         torn_pages: false,   // table 1, btrfs: "single-block overwrite" holds: copy on write
         size_before_data: false, // table 1, btrfs: "single-block append" holds
+        size_within_block: false, // copy on write
         stale_bytes: false,  // table 3(d), btrfs: content atomicity
         size_without_failed_data: false, // CuttleFS table 1: metadata is not persisted
+        failed_blocks_stay_unwritten: false, // copy on write
         safe_rename: true,   // table 3(d), btrfs: safe rename
         safe_file_flush: true, // table 3(d), btrfs: safe file flush
         order: Kept::Nothing, // table 1, btrfs: "directory op → any op" fails; table 3(d): all unordered (table 1's ordered overwrites not taken)
@@ -251,8 +283,10 @@ impl Profile {
         atomic_rename: true, // a rename is one transaction, and a group holds whole ones
         torn_pages: false,   // copy on write
         size_before_data: false, // data and size are of one transaction
+        size_within_block: false, // data and size are of one transaction
         stale_bytes: false,  // copy on write
         size_without_failed_data: false, // data and size are of one transaction
+        failed_blocks_stay_unwritten: false, // copy on write
         // zil.c, zil_itx_assign: of any TX_RENAME "the data of a renamed file is committed before the rename";
         // an exchange is another record. Where no log is written it follows from the order.
         safe_rename: true,
@@ -268,8 +302,10 @@ impl Profile {
         atomic_rename: true, // ALICE table 1, ext3-dj and ext4-dj: "directory operation" holds
         torn_pages: false,   // ALICE table 1, ext3-dj and ext4-dj: "single-block overwrite" holds
         size_before_data: false, // table 1, the same: "single-block append" holds
+        size_within_block: false, // as above
         stale_bytes: false,  // as above
         size_without_failed_data: false, // the journal has the data too
+        failed_blocks_stay_unwritten: false, // as above
         safe_rename: true,   // follows from the order
         safe_file_flush: true, // follows: a sync commits the journal up to itself
         order: Kept::Everything, // ALICE table 3(d), ext3-journal: total order of everything

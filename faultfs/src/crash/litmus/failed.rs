@@ -16,10 +16,13 @@ fn p49_a_page_that_is_written_again_after_a_failed_fsync_is_covered_again() -> L
     expect(program, &["a"], ["N", "N", "N", "N"])
 }
 
-/// The size came with the data, and is as uncertain.
+/// The size came with the data, and is as uncertain. On ext4 the data's block may show what it held before
+/// (CuttleFS, table 1), unless it is marked as unwritten.
 fn p50_an_append_whose_fsync_failed_is_not_covered_by_the_next() -> Litmus {
     let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'N').failed_fsync("a").fsync("a");
-    expect(program, &["a"], ["O, O.Z, O.G, O.ZN, O.GN, O.N", "O, O.Z, O.ZN, O.N", "O, O.N", "O.N"])
+    let posix = "O, O.Z, O.G, O.ZN, O.GN, O.N";
+    expect(program, &["a"], [posix, posix, "O, O.N", "O.N"])
+        .under(&[Profile::EXT4_5_6], "O, O.Z, O.ZN, O.N")
         .under(&[Profile::XFS, Profile::BTRFS], "O, O.N")
 }
 
@@ -30,7 +33,8 @@ fn p64_an_append_behind_one_whose_fsync_failed() -> Litmus {
     let program = program.pwrite("a", 2, 'N').fsync("a");
     let hole = "O.Z.N, O.ZM.N, O.M.N";
     let posix = "O.Z.N, O.G.N, O.ZM.N, O.GM.N, O.M.N";
-    expect(program, &["a"], [posix, hole, "O.M.N", "O.M.N"])
+    expect(program, &["a"], [posix, posix, "O.M.N", "O.M.N"])
+        .under(&[Profile::EXT4_5_6, Profile::XFS], hole)
         .under(&[Profile::BTRFS], "O.Z.N, O.M.N")
 }
 
@@ -41,7 +45,8 @@ fn p66_a_size_that_is_set_behind_an_append_whose_fsync_failed() -> Litmus {
     let program = program.set_len("a", 3 * PAGE);
     let posix = "O, O.Z, O.G, O.ZM, O.GM, O.M, O.Z.Z, O.G.Z, O.ZM.Z, O.GM.Z, O.M.Z";
     let ext4 = "O, O.Z, O.ZM, O.M, O.Z.Z, O.ZM.Z, O.M.Z";
-    expect(program, &["a"], [posix, ext4, "O, O.M, O.M.Z", "O.M.Z"])
+    expect(program, &["a"], [posix, posix, "O, O.M, O.M.Z", "O.M.Z"])
+        .under(&[Profile::EXT4_5_6], ext4)
         .under(&[Profile::XFS], "O, O.M, O.Z.Z, O.ZM.Z, O.M.Z")
         .under(&[Profile::BTRFS], "O, O.M, O.Z.Z, O.M.Z")
 }
@@ -52,7 +57,8 @@ fn p67_a_size_behind_a_failed_append_in_the_place_of_what_was_cut_off() -> Litmu
     let program = program.failed_fsync("a").set_len("a", 3 * PAGE);
     let posix = "O.O, O, O.Z, O.G, O.ZM, O.GM, O.M, O.Z.Z, O.G.Z, O.ZM.Z, O.GM.Z, O.M.Z";
     let ext4 = "O.O, O, O.Z, O.ZM, O.M, O.Z.Z, O.ZM.Z, O.M.Z";
-    expect(program, &["a"], [posix, ext4, "O.O, O, O.M, O.M.Z", "O.M.Z"])
+    expect(program, &["a"], [posix, posix, "O.O, O, O.M, O.M.Z", "O.M.Z"])
+        .under(&[Profile::EXT4_5_6], ext4)
         .under(&[Profile::XFS], "O.O, O, O.M, O.Z.Z, O.ZM.Z, O.M.Z")
         .under(&[Profile::BTRFS], "O.O, O, O.M, O.Z.Z, O.M.Z")
 }
@@ -77,11 +83,15 @@ fn p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name() -> Litmus {
     expect(program, &["a"], ["0", "0", "0", "0"])
 }
 
-/// The size goes with the page that it ends in.
-fn p53_an_append_that_is_written_again_after_a_failed_fsync_is_covered_again() -> Litmus {
+/// The size goes with the page that it ends in. Where a block that was never written is marked so, the mark
+/// outlives what is written to the page once more: ext4 since 5.6 gives zeros for what was synced.
+fn p68_an_append_that_is_written_again_after_a_failed_fsync() -> Litmus {
     let program = Program::on(&[("a", "O")]).pwrite("a", 1, 'M').failed_fsync("a");
     let program = program.pwrite("a", 1, 'N').fsync("a");
-    expect(program, &["a"], ["O.N", "O.N", "O.N", "O.N"])
+    let posix = "O.Z, O.G, O.M, O.N, O.ZM, O.GM, O.ZN, O.GN, O.MN";
+    expect(program, &["a"], [posix, "O.N", "O.N", "O.N"])
+        .under(&[Profile::EXT4_5_6], "O.Z, O.M, O.N, O.ZM, O.ZN, O.MN")
+        .under(&[Profile::EXT2, Profile::EXT3_WRITEBACK], "O.N")
 }
 
 litmus![
@@ -90,7 +100,7 @@ litmus![
     p50_an_append_whose_fsync_failed_is_not_covered_by_the_next,
     p51_a_failed_fsync_of_one_file_leaves_the_pages_of_another_dirty,
     p52_a_failed_fsync_of_a_new_file_does_not_touch_its_name,
-    p53_an_append_that_is_written_again_after_a_failed_fsync_is_covered_again,
+    p68_an_append_that_is_written_again_after_a_failed_fsync,
     p64_an_append_behind_one_whose_fsync_failed,
     p66_a_size_that_is_set_behind_an_append_whose_fsync_failed,
     p67_a_size_behind_a_failed_append_in_the_place_of_what_was_cut_off,

@@ -6,12 +6,14 @@ use crate::model::{Kept, Profile};
 
 type Switch = (&'static str, fn(&mut Profile) -> &mut bool);
 
-const SWITCHES: [Switch; 9] = [
+const SWITCHES: [Switch; 11] = [
     ("atomic_rename", |profile| &mut profile.atomic_rename),
     ("torn_pages", |profile| &mut profile.torn_pages),
     ("size_before_data", |profile| &mut profile.size_before_data),
+    ("size_within_block", |profile| &mut profile.size_within_block),
     ("stale_bytes", |profile| &mut profile.stale_bytes),
     ("size_without_failed_data", |profile| &mut profile.size_without_failed_data),
+    ("failed_blocks_stay_unwritten", |profile| &mut profile.failed_blocks_stay_unwritten),
     ("safe_rename", |profile| &mut profile.safe_rename),
     ("safe_file_flush", |profile| &mut profile.safe_file_flush),
     ("intent_log", |profile| &mut profile.intent_log),
@@ -25,9 +27,16 @@ fn follows(profile: Profile, name: &str) -> bool {
     match name {
         // A prefix of everything has these.
         "size_before_data" | "stale_bytes" => profile.order == Kept::Everything,
+        "size_within_block" => profile.size_before_data || profile.order == Kept::Everything,
+        // Syncs decide nothing where the machine lives.
+        "failed_blocks_stay_unwritten" => profile.process_only,
         // The size does not wait for its data anyhow, or everything waits.
         "size_without_failed_data" => profile.size_before_data || profile.order == Kept::Everything,
-        "safe_rename" => profile.order == Kept::Everything && !profile.intent_log,
+        // Sizes come before the names that are changed after them, and no size without the page that it adds.
+        "safe_rename" => match profile.order {
+            Kept::Everything => !profile.intent_log,
+            order => order == Kept::Metadata && !profile.size_before_data,
+        },
         // Syncs decide nothing where the machine lives; an intent log takes all names.
         "safe_file_flush" => profile.process_only || profile.intent_log,
         "intent_log" => profile.process_only,

@@ -89,6 +89,10 @@ struct State {
     resizes: Vec<Resize>,
     /// Pages within the size on disk whose block was never written.
     fresh: BTreeSet<Page>,
+    /// Steps that wrote to a page of which the file had no part.
+    added: BTreeSet<(usize, usize)>,
+    /// Pages whose block was new when a sync failed on it.
+    unwritten: BTreeSet<Page>,
     /// Pages whose write-back began and was not done when the power went.
     torn: BTreeMap<Page, u32>,
     /// How much of the log a journal of everything has committed.
@@ -107,6 +111,8 @@ impl State {
             dirty: BTreeMap::new(),
             resizes: Vec::new(),
             fresh: BTreeSet::new(),
+            added: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             torn: BTreeMap::new(),
             committed: 0,
             recorded: BTreeSet::new(),
@@ -114,8 +120,9 @@ impl State {
     }
 }
 
-/// The renames of files that are no exchange and change something, with the file that each moves.
-fn split(trace: &Trace) -> BTreeMap<usize, Ino> {
+/// The renames of files that are no exchange and change something, with the file that each moves, and whether
+/// it replaces another.
+fn split(trace: &Trace) -> BTreeMap<usize, (Ino, bool)> {
     let mut live = trace.base.clone();
     let mut split = BTreeMap::new();
     for (index, record) in trace.ops.iter().enumerate().filter(|(_, r)| r.errno.is_none()) {
@@ -124,7 +131,7 @@ fn split(trace: &Trace) -> BTreeMap<usize, Ino> {
             && live.entries(moved).is_none()
             && live.lookup(to) != Some(moved)
         {
-            split.insert(index, moved);
+            split.insert(index, (moved, live.lookup(to).is_some()));
         }
         live.apply(&record.op);
     }
@@ -139,8 +146,8 @@ pub(super) struct Machine<'a> {
     images: Vec<Image>,
     known: HashMap<Image, u32>,
     base: Files,
-    /// Renames that are done in two steps, and what each moves.
-    split: BTreeMap<usize, Ino>,
+    /// Renames that are done in steps, what each moves, and whether that replaces a file.
+    split: BTreeMap<usize, (Ino, bool)>,
     /// How far the program has come.
     now: Stamp,
 }
@@ -222,6 +229,8 @@ impl<'a> Machine<'a> {
             self.now = stamp;
             if self.trace.ops[index].errno.is_some() {
                 // What a failed sync has left clean is waited for no more.
+                let failed = |state| if starts { state } else { self.failed(state, index) };
+                states = states.into_iter().map(failed).collect();
                 states = self.all_runs(states, &running);
             } else {
                 if starts {

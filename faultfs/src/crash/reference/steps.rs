@@ -36,11 +36,11 @@ impl Machine<'_> {
             }
             Op::Unlink { slot } => vec![Step::Names(vec![(slot.clone(), None)])],
             Op::Rename { from, to, .. } if self.split.contains_key(&index) => {
-                let moved = self.split[&index];
-                vec![
-                    Step::Names(vec![(to.clone(), Some(moved))]),
-                    Step::Names(vec![(from.clone(), None)]),
-                ]
+                let (moved, replaces) = self.split[&index];
+                let removed = replaces.then(|| Step::Names(vec![(to.clone(), None)]));
+                let named = Step::Names(vec![(to.clone(), Some(moved))]);
+                let left = Step::Names(vec![(from.clone(), None)]);
+                removed.into_iter().chain([named, left]).collect()
             }
             Op::Rename { from, to, exchange } => {
                 let source = cache.names.get(from).copied();
@@ -91,6 +91,9 @@ impl Machine<'_> {
                 if *end > from {
                     state.cache.sizes.insert(page.0, *end);
                     let appended = Some((*page, page.1 * PAGE >= from));
+                    if page.1 * PAGE >= from {
+                        state.added.insert((op, number));
+                    }
                     let piece = piece(What::Size);
                     let resize = Resize { piece, ino: page.0, from, to: *end, appended };
                     state.resizes.push(resize);
@@ -123,6 +126,7 @@ impl Machine<'_> {
             return;
         }
         state.cache.pages.retain(|page, _| page.0 != ino || page.1 < to.div_ceil(PAGE));
+        state.unwritten.retain(|page| page.0 != ino || page.1 < to.div_ceil(PAGE));
         let (last, tail) = ((ino, to / PAGE), (to % PAGE) as usize);
         if tail > 0 {
             let mut bytes =

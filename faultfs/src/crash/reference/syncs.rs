@@ -19,9 +19,12 @@ impl Machine<'_> {
         if self.profile.process_only {
             return Some(state);
         }
-        let waits_for =
-            |piece: &&Piece| self.covers(index, piece) && !self.left_clean(index, piece);
-        let open: Vec<Piece> = state.dirty.keys().filter(waits_for).copied().collect();
+        let open = state.dirty.iter().filter(|(piece, page)| {
+            self.covers(index, piece)
+                && !self.left_clean(index, piece)
+                && !self.stays_unwritten(&state, piece, **page)
+        });
+        let open: Vec<Piece> = open.map(|(piece, _)| *piece).collect();
         let committed = |piece: &Piece| {
             self.profile.order == Kept::Everything
                 && state.log[..state.committed].contains(&(piece.0, piece.1))
@@ -33,6 +36,27 @@ impl Machine<'_> {
             false => {}
         }
         Some(state)
+    }
+
+    /// A sync has failed: the blocks of new pages that it was about stay as they are.
+    pub(super) fn failed(&self, mut state: State, sync: usize) -> State {
+        if matches!(self.trace.ops[sync].op, Op::Write { .. }) {
+            return state;
+        }
+        for (piece, page) in &state.dirty {
+            let is_new = piece.2 == What::Page && state.added.contains(&(piece.0, piece.1));
+            if is_new && self.covers(sync, piece) {
+                state.unwritten.extend(page);
+            }
+        }
+        state
+    }
+
+    /// True for data in such a page, which no sync makes durable.
+    fn stays_unwritten(&self, state: &State, piece: &Piece, page: Option<Page>) -> bool {
+        self.profile.failed_blocks_stay_unwritten
+            && matches!(piece.2, What::Page | What::Tail)
+            && page.is_some_and(|page| state.unwritten.contains(&page))
     }
 
     /// Writes a step to the log of syncs, behind the earlier steps that it stands on.
@@ -181,7 +205,8 @@ impl Machine<'_> {
                 What::Names,
             ) => slot.dir == ino || self.made_by(op, ino),
             (Op::Rename { from, to, .. }, What::Names) if self.split.contains_key(&op) => {
-                ino == if number == 0 { to.dir } else { from.dir }
+                let of_target = 1 + usize::from(self.split[&op].1);
+                ino == if number < of_target { to.dir } else { from.dir }
             }
             (Op::Rename { from, to, .. }, What::Names) => from.dir == ino || to.dir == ino,
             _ => false,

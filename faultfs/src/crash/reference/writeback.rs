@@ -71,7 +71,8 @@ impl Machine<'_> {
         let data = state.dirty.contains_key(&(op, step, What::Page));
         let alone =
             self.profile.size_without_failed_data && self.is_given_up(&(op, step, What::Page));
-        if grows && data && !self.profile.size_before_data && !alone {
+        let within = self.profile.size_within_block && matches!(resize.appended, Some((_, false)));
+        if grows && data && !self.profile.size_before_data && !within && !alone {
             return None;
         }
         if self.logged_later(state, (op, step), What::Size) {
@@ -79,7 +80,8 @@ impl Machine<'_> {
         }
         let behind_end = Some((resize.ino, resize.from / PAGE));
         let tail = |(p, page): (&Piece, &Option<Page>)| p.2 == What::Tail && *page == behind_end;
-        if grows && !self.profile.stale_bytes && state.dirty.iter().any(tail) {
+        let shows_cut = self.profile.stale_bytes && self.profile.size_before_data;
+        if grows && !shows_cut && state.dirty.iter().any(tail) {
             return None;
         }
         let mut next = state.clone();
@@ -193,7 +195,7 @@ impl Machine<'_> {
         }
         if let Op::Rename { to, exchange: false, .. } = &this.op
             && self.profile.safe_rename
-            && before.names.contains_key(to)
+            && (before.names.contains_key(to) || self.split.get(&step.0).is_some_and(|s| s.1))
             && let Some((_, Some(moved))) = changes.iter().find(|(slot, _)| slot == to)
             && self.has_dirty_content(state, *moved, this.start)
         {
@@ -224,6 +226,7 @@ impl Machine<'_> {
         state.dirty.keys().any(|piece| {
             let record = &self.trace.ops[piece.0];
             content_of(&record.op) == Some(ino)
+                && (piece.2 == What::Size || state.added.contains(&(piece.0, piece.1)))
                 && record.end.is_some_and(|end| end < start)
                 && !self.is_given_up(piece)
         })
