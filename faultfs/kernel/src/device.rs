@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request,
-    WriteFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyWrite, Request, WriteFlags,
 };
 
 /// Bytes of the unit in which the device is kept, that of the filesystems' blocks and of the page cache.
@@ -212,6 +212,13 @@ impl Served {
 }
 
 impl Filesystem for Served {
+    /// A write that waits for its answer must not hold up the others, as it would with the file's lock: fs/fuse/file.c,
+    /// `fuse_direct_write_iter`, keeps that until a synchronous one is answered.
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let needed = InitFlags::FUSE_ASYNC_DIO;
+        config.add_capabilities(needed).map_err(|_| std::io::ErrorKind::Unsupported.into())
+    }
+
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match name == FILE {
             true => reply.entry(&TTL, &self.attributes(FILE_INO), Generation(0)),

@@ -141,7 +141,8 @@ impl Actor {
 }
 
 fn attach(file: &Path) -> Result<PathBuf, String> {
-    let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output();
+    let output =
+        Command::new("losetup").args(["--direct-io=on", "--find", "--show"]).arg(file).output();
     let output = output.map_err(|error| format!("losetup: {error}"))?;
     if !output.status.success() {
         return Err(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim()));

@@ -153,12 +153,15 @@ pub(crate) fn power_cuts() -> Vec<Profile> {
 /// Those under which a sync of a new file does not cover its entry, nor does the order of entries help.
 pub(crate) const ENTRY_ON_ITS_OWN: [Profile; 2] = [Profile::POSIX, Profile::EXT4_FAST_COMMIT];
 
-/// Those under which a rename may come before the content of its file.
-pub(crate) const RENAME_FIRST: [Profile; 8] = [
+/// Those under which a rename may come before the content of its file: on ext3 and ext4 before what was added to
+/// a page that had been written back.
+pub(crate) const RENAME_FIRST: [Profile; 10] = [
     Profile::POSIX,
     Profile::EXT3_WRITEBACK,
+    Profile::EXT3,
     Profile::EXT4_WRITEBACK,
     Profile::EXT4_NOAUTO_DA_ALLOC,
+    Profile::EXT4,
     Profile::EXT4_FAST_COMMIT,
     Profile::EXT4_5_6,
     Profile::XFS,

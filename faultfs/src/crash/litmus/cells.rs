@@ -1,8 +1,8 @@
 //! Programs that tell one profile from another: each for a cell of the table that the others leave alone.
 
-use super::{Litmus, Program, each, expect, litmus};
+use super::{Litmus, Program, each, expect, litmus, page};
 use crate::model::Profile;
-use crate::op::{Ino, Kind, Op, Slot};
+use crate::op::{Bytes, Ino, Kind, Op, PAGE, Slot};
 
 fn p53_a_rename_under_way() -> Litmus {
     let slot = |name| Slot::new(Ino::ROOT, name);
@@ -111,6 +111,28 @@ fn p69_a_fresh_name_for_a_file_that_was_not_synced_and_a_synced_directory() -> L
         .under(&[Profile::BTRFS], "M -, N -")
 }
 
+/// The second half goes into a block that is there already, if the first was written back: neither the size nor the
+/// rename waits for it.
+fn p70_a_file_of_two_appends_to_one_page_that_is_renamed_over_another() -> Litmus {
+    let program = Program::on(&[("a", "O")]).creat("t");
+    let t = program.ino("t");
+    let half = |at: u64| Op::Write {
+        ino: t,
+        offset: at * PAGE / 2,
+        data: Bytes::new(&page('N')[(at * PAGE / 2) as usize..][..PAGE as usize / 2]),
+        direct: false,
+        sync: None,
+    };
+    let program = program.op(half(0)).op(half(1)).rename("t", "a").fsync_root();
+    let posix = "0, Z:2048, G:2048, ZN:2048, GN:2048, N:2048, Z, G, ZN, GN, ZG, ZGN, N";
+    expect(program, &["a", "t"], [&each(posix, "-"), "ZN -, N -", "N -", "N -"])
+        .under(&[Profile::EXT3_WRITEBACK], "Z -, G -, ZN -, GN -, ZG -, ZGN -, N -")
+        .under(&[Profile::EXT4_NOAUTO_DA_ALLOC], "0 -, N:2048 -, ZN -, N -")
+        .under(&[Profile::EXT4_5_6], "0 -, Z:2048 -, ZN:2048 -, N:2048 -, Z -, ZN -, N -")
+        .under(&[Profile::XFS], "0 -, N:2048 -, N -")
+        .under(&[Profile::BTRFS], "N -")
+}
+
 litmus![
     p53_a_rename_under_way,
     p54_a_new_name_and_then_an_append,
@@ -123,4 +145,5 @@ litmus![
     p61_a_synced_file_in_a_new_directory_that_was_not,
     p62_a_renamed_file_that_was_not_synced_and_a_synced_directory,
     p69_a_fresh_name_for_a_file_that_was_not_synced_and_a_synced_directory,
+    p70_a_file_of_two_appends_to_one_page_that_is_renamed_over_another,
 ];
