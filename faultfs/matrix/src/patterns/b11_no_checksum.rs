@@ -12,7 +12,7 @@ pub(crate) const PATTERN: Pattern = Pattern {
     name: "records without a checksum",
     run,
     check,
-    dies: |profile| profile.size_before_data,
+    dies: |profile| profile.size_before_data || profile.size_within_block,
 };
 
 fn run(fs: &FaultFs, _: Twin) -> Done {

@@ -12,7 +12,7 @@ pub(crate) const PATTERN: Pattern = Pattern {
     name: "zeros are a record",
     run,
     check,
-    dies: |profile| profile.size_before_data,
+    dies: |profile| profile.size_before_data || profile.size_within_block,
 };
 
 fn run(fs: &FaultFs, _: Twin) -> Done {

@@ -14,7 +14,7 @@ pub(crate) const PATTERN: Pattern = Pattern {
     name: "a length without a limit",
     run,
     check,
-    dies: |profile| profile.stale_bytes,
+    dies: |profile| profile.stale_bytes && profile.size_before_data,
 };
 
 fn run(fs: &FaultFs, _: Twin) -> Done {
