@@ -127,6 +127,11 @@ impl Broken {
         Broken::new(Verdict::Unopenable, message)
     }
 
+    /// Nothing can be said of this disk, for a reason that lies in the check's surroundings.
+    pub fn not_measured(message: impl Into<String>) -> Self {
+        Broken::new(Verdict::NotMeasured, message)
+    }
+
     /// Any verdict but held: what the explorer and the workers find out by themselves.
     pub(crate) fn new(verdict: Verdict, message: impl Into<String>) -> Self {
         assert_ne!(verdict, Verdict::Held, "a promise that held is not broken");

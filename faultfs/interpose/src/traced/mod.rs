@@ -23,6 +23,7 @@
 //! them. Nothing can go wrong but the power: faults are not injected here.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -88,13 +89,14 @@ const TRACE: &str = "trace";
 pub struct Traced {
     commands: Commands,
     said: Arc<[Vec<u8>]>,
-    state: Option<Folder>,
+    /// A worker has several rooms.
+    states: BTreeMap<PathBuf, Folder>,
 }
 
 impl Traced {
     /// Nothing runs yet.
     pub fn new(commands: Commands) -> Traced {
-        Traced { commands, said: Arc::default(), state: None }
+        Traced { commands, said: Arc::default(), states: BTreeMap::new() }
     }
 
     fn restored(&self, room: &Path, records: bool) -> Restored {
@@ -131,10 +133,10 @@ impl Restored {
     pub fn check(&self, marks: &Marks) -> Result<(), Broken> {
         let said: Vec<u8> = self.said_by(marks).concat();
         let file = self.room.join(SAID);
-        fs::write(&file, said)?;
+        fs::write(&file, said).map_err(unchecked)?;
         let kills = worker::oom_kills();
         let place = Place { room: &self.room };
-        let mut command = place.command(&self.command)?;
+        let mut command = place.command(&self.command).map_err(unchecked)?;
         command.env("FAULTFS_OUTPUT", &file);
         let status = if self.records {
             let output = self.room.join(OUTPUT);
@@ -304,8 +306,9 @@ impl Door for Traced {
         disk: &Disk,
         check: &mut dyn FnMut(&Restored) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
-        let root = room.join(ROOT);
-        self.state.get_or_insert_with(|| Folder::new(root)).write(disk)?;
+        let folder = || Folder::new(room.join(ROOT));
+        let state = self.states.entry(room.into()).or_insert_with(folder);
+        state.write(disk).map_err(unchecked)?;
         check(&self.restored(room, false))
     }
 
@@ -319,9 +322,9 @@ impl Door for Traced {
     ) -> Result<Recovered, Broken> {
         refuse(faults)?;
         let place = Place { room };
-        self.state = None;
-        Folder::new(place.root()).write(disk)?;
-        let base = snapshot(&place.root())?;
+        self.states.remove(room);
+        Folder::new(place.root()).write(disk).map_err(unchecked)?;
+        let base = snapshot(&place.root()).map_err(unchecked)?;
         let restored = self.restored(room, true);
         check(&restored)?;
         let log = restored.recorded.take().expect("the check was recorded");
@@ -356,8 +359,13 @@ fn read(log: &Log, base: Disk, root: &Path) -> io::Result<Trace> {
     Ok(trace)
 }
 
+/// No fault of the program, and never forgiven as one.
+fn unchecked(error: io::Error) -> Broken {
+    Broken::not_measured(format!("the disk cannot be put before the check: {error}"))
+}
+
 fn untraced(error: io::Error) -> Broken {
-    Broken::unopenable(format!(
+    Broken::not_measured(format!(
         "the command cannot be traced: {error}; where a container forbids it, allow ptrace (`--cap-add SYS_PTRACE`)"
     ))
 }
@@ -379,6 +387,25 @@ mod tests {
             assert_eq!(broken(errors, one).to_string(), expected);
         }
         assert_eq!(broken(&"é".repeat(501), one).message().chars().count(), 501);
+    }
+
+    #[test]
+    fn each_room_of_a_worker_has_the_disk_that_it_was_given() {
+        let rooms = tempfile::tempdir().unwrap();
+        let commands = Commands { setup: None, workload: "".into(), check: "".into() };
+        let mut door = Traced::new(commands);
+        let names = |root: PathBuf| fs::read_dir(root).unwrap().count();
+        for (round, room) in ["0", "1", "0", "2", "1"].into_iter().enumerate() {
+            let folder = rooms.path().join(format!("disk-{round}"));
+            fs::create_dir(&folder).unwrap();
+            (0..round).for_each(|name| fs::write(folder.join(name.to_string()), "").unwrap());
+            let (disk, room) = (snapshot(&folder).unwrap(), rooms.path().join(room));
+            let mut check = |restored: &Restored| match names(restored.room.join(ROOT)) {
+                found if found == round => Ok(()),
+                found => Err(Broken::corrupt(format!("{found} files in round {round}"))),
+            };
+            door.check(&room, &disk, &mut check).unwrap();
+        }
     }
 
     #[test]
