@@ -2,7 +2,6 @@
 //! against each.
 
 use faultfs::Profile;
-use faultfs::model::Kept;
 use faultfs::op::Op;
 use faultfs::trace::Trace;
 
@@ -83,7 +82,6 @@ pub(crate) const ALL: &[System] = &[
                 Profile { size_within_block: false, ..Profile::EXT4 },
             ),
             ("no stale bytes after a failed sync", Profile { stale_bytes: false, ..Profile::EXT4 }),
-            ("sizes are in order with names", Profile { order: Kept::Metadata, ..Profile::EXT4 }),
         ],
         ..EXT4
     },
@@ -151,13 +149,7 @@ pub(crate) const ALL: &[System] = &[
         // Exit code 1: errors were corrected.
         repair: &["e2fsck", "-fy"],
         profiles: &[Profile::EXT2],
-        turned: &[
-            ("a rename is whole", Profile { atomic_rename: true, ..Profile::EXT2 }),
-            (
-                "a new file is synced with its name",
-                Profile { safe_file_flush: true, ..Profile::EXT2 },
-            ),
-        ],
+        turned: &[("a rename is whole", Profile { atomic_rename: true, ..Profile::EXT2 })],
         ..EXT4
     },
     System {
@@ -166,10 +158,7 @@ pub(crate) const ALL: &[System] = &[
         make: &["mkfs.xfs", "--unsupported", "-q", "-f", "-K", "-d", "agcount=1", "-l", "size=6m"],
         kind: "xfs",
         profiles: &[Profile::XFS_LOG_FORCE, Profile::XFS, Profile::POSIX],
-        turned: &[
-            ("a replacement needs no sync", Profile { safe_rename: true, ..Profile::XFS }),
-            ("everything is in order", Profile::DATA_JOURNAL),
-        ],
+        turned: &[("everything is in order", Profile::DATA_JOURNAL)],
         ..EXT4
     },
     System {
