@@ -55,8 +55,9 @@ fn ours_finds_every_bug_and_what_the_simpler_ones_miss_is_known() {
     };
     let [every_sync, random, one_call, ours] = strategies::ALL.map(missed);
     assert_eq!(ours, [""; 0]);
-    assert_eq!(every_sync, ALL.map(|pattern| pattern.id));
     let unlike_an_error = ["B15", "B39", "B43", "B44"];
+    let by_no_sync = ["B46", "B50", "B51", "B52", "B53", "B55"];
+    assert_eq!(every_sync, [&unlike_an_error[..], &by_no_sync].concat());
     assert_eq!(random, [&unlike_an_error[..], &["B46", "B51"]].concat());
     assert_eq!(one_call, [&unlike_an_error[..], &["B51", "B52"]].concat());
 }

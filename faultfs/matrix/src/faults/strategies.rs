@@ -11,7 +11,7 @@ use std::time::Instant;
 use faultfs::crash::{CrashImage, Loss};
 use faultfs::errno::EIO;
 use faultfs::fault::SyncFailure;
-use faultfs::plan::{OpKind, Plan, Rule, on};
+use faultfs::plan::{OpKind, Plan, Rule, When, on};
 use faultfs::report::Report;
 use faultfs::sweep::Group;
 use faultfs::trace::Marks;
@@ -32,10 +32,16 @@ pub const ALL: [Strategy; 4] = [
     ("ours", ours),
 ];
 
-/// Every sync fails, from the start: a device that takes no writes.
+/// From each sync in turn on every sync fails: a device that takes no more writes.
 pub fn every_sync(pattern: &Pattern) -> Option<Kill> {
-    let rules = [failed_sync(None), on::sync_dir().fail(EIO)];
-    first(pattern, [Plan::from_iter(rules)])
+    let is_sync = |kind: &OpKind| matches!(kind, OpKind::Sync | OpKind::SyncDir);
+    let syncs: Vec<OpKind> = calls(pattern).into_iter().filter(is_sync).collect();
+    let plans = (0..syncs.len()).map(|from| {
+        let before = |of| syncs[..from].iter().filter(|kind| **kind == of).count() as u64;
+        let dirs = on::sync_dir().skip(before(OpKind::SyncDir)).fail(EIO);
+        Plan::from_iter([failing(on::sync().skip(before(OpKind::Sync))), dirs])
+    });
+    first(pattern, plans)
 }
 
 /// Runs with faults by chance, for each chance.
@@ -51,7 +57,7 @@ pub fn random(pattern: &Pattern) -> Option<Kill> {
             let text = format!("{kind} * sometimes {percent}/100 seed {seed} -> fail EIO");
             text.parse::<Rule>().expect("the text of a rule")
         });
-        let sync = on::sync().sometimes(percent, 100, seed).fail_sync(SyncFailure::FREEBSD, EIO);
+        let sync = failing(on::sync().sometimes(percent, 100, seed));
         Plan::from_iter(rules.chain([sync]))
     });
     first(pattern, plans)
@@ -59,14 +65,11 @@ pub fn random(pattern: &Pattern) -> Option<Kill> {
 
 /// Each call in turn fails once: the loop of SQLite's `ioerr` tests.
 pub fn one_call(pattern: &Pattern) -> Option<Kill> {
-    let fs = FaultFs::mem();
-    fs.injector().observe();
-    run(&fs, pattern.bug).expect("the workload runs");
-    let calls: Vec<OpKind> = fs.injector().seen().iter().map(|seen| seen.call().kind).collect();
+    let calls = calls(pattern);
     let plans = calls.iter().enumerate().map(|(index, kind)| match kind {
         OpKind::Sync => {
             let before = calls[..index].iter().filter(|kind| **kind == OpKind::Sync).count();
-            Plan::from(failed_sync(Some(before as u64)))
+            Plan::from(failing(on::sync().skip(before as u64).take(1)))
         }
         _ => Plan::from(on::any().skip(index as u64).take(1).fail(EIO)),
     });
@@ -121,13 +124,16 @@ pub fn reports(bug: Bug, faults: &[Group], profiles: &[Profile]) -> Vec<Report> 
 /// Crash points after each fault, besides the end of the run.
 const CRASH_POINTS: u32 = 6;
 
-fn failed_sync(skip: Option<u64>) -> Rule {
-    let sync = on::sync();
-    let sync = match skip {
-        Some(count) => sync.skip(count).take(1),
-        None => sync,
-    };
-    sync.fail_sync(SyncFailure::FREEBSD, EIO)
+/// What the workload asks for where nothing fails.
+fn calls(pattern: &Pattern) -> Vec<OpKind> {
+    let fs = FaultFs::mem();
+    fs.injector().observe();
+    run(&fs, pattern.bug).expect("the workload runs");
+    fs.injector().seen().iter().map(|seen| seen.call().kind).collect()
+}
+
+fn failing(syncs: When<on::Sync>) -> Rule {
+    syncs.fail_sync(SyncFailure::FREEBSD, EIO)
 }
 
 /// Runs with one plan after the other until a promise is broken.
