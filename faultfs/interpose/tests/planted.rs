@@ -164,7 +164,8 @@ fn an_unsynced_persist_of_tempfile_is_found() {
         .reports(replaced)
         .unwrap()
     };
-    expect(&run(false), &RENAME_FIRST, "write");
+    // All of the content is in one new page, for which ext4 lets a rename over a file wait.
+    expect(&run(false), &[Profile::POSIX, Profile::XFS], "write");
     expect(&run(true), &[], "");
 }
 
