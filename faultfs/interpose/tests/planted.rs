@@ -165,7 +165,7 @@ fn an_unsynced_persist_of_tempfile_is_found() {
         .unwrap()
     };
     // All of the content is in one new page, for which ext4 lets a rename over a file wait.
-    expect(&run(false), &[Profile::POSIX, Profile::XFS], "write");
+    expect(&run(false), &[Profile::POSIX, Profile::XFS, Profile::BTRFS], "write");
     expect(&run(true), &[], "");
 }
 

@@ -166,7 +166,10 @@ pub(crate) const ALL: &[System] = &[
         make: &["mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single"],
         kind: "btrfs",
         profiles: &[Profile::BTRFS, Profile::POSIX],
-        turned: &[("everything is in order", Profile::DATA_JOURNAL)],
+        turned: &[
+            ("everything is in order", Profile::DATA_JOURNAL),
+            ("a replacement needs no sync", Profile { safe_rename: true, ..Profile::BTRFS }),
+        ],
         ..EXT4
     },
 ];

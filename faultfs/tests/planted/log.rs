@@ -155,7 +155,7 @@ pub(crate) const ENTRY_ON_ITS_OWN: [Profile; 2] = [Profile::POSIX, Profile::EXT4
 
 /// Those under which a rename may come before the content of its file: on ext3 and ext4 before what was added to
 /// a page that had been written back.
-pub(crate) const RENAME_FIRST: [Profile; 10] = [
+pub(crate) const RENAME_FIRST: [Profile; 11] = [
     Profile::POSIX,
     Profile::EXT3_WRITEBACK,
     Profile::EXT3,
@@ -166,4 +166,5 @@ pub(crate) const RENAME_FIRST: [Profile; 10] = [
     Profile::EXT4_5_6,
     Profile::XFS,
     Profile::XFS_LOG_FORCE,
+    Profile::BTRFS,
 ];

@@ -55,7 +55,7 @@ fn p07_rename_over_a_file_without_sync() -> Litmus {
             &[&posix, both_names, &each("-", NEW_FILE)].map(|s| s as &str).join(","),
         )
         .under(&[Profile::EXT3_WRITEBACK], &ordered)
-        .under(&[Profile::EXT4_NOAUTO_DA_ALLOC], "O -, O 0, O N, 0 -, N -")
+        .under(&[Profile::EXT4_NOAUTO_DA_ALLOC, Profile::BTRFS], "O -, O 0, O N, 0 -, N -")
         .under(&[Profile::EXT4_5_6], "O -, O 0, O Z, O ZN, O N, 0 -, Z -, ZN -, N -")
 }
 

@@ -129,8 +129,7 @@ fn p70_a_file_of_two_appends_to_one_page_that_is_renamed_over_another() -> Litmu
         .under(&[Profile::EXT3_WRITEBACK], "Z -, G -, ZN -, GN -, ZG -, ZGN -, N -")
         .under(&[Profile::EXT4_NOAUTO_DA_ALLOC], "0 -, N:2048 -, ZN -, N -")
         .under(&[Profile::EXT4_5_6], "0 -, Z:2048 -, ZN:2048 -, N:2048 -, Z -, ZN -, N -")
-        .under(&[Profile::XFS], "0 -, N:2048 -, N -")
-        .under(&[Profile::BTRFS], "N -")
+        .under(&[Profile::XFS, Profile::BTRFS], "0 -, N:2048 -, N -")
 }
 
 litmus![
