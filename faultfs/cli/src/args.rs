@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use faultfs::Profile;
 use faultfs::crash::Token;
-use faultfs::explore::Partition;
+use faultfs::explore::{Bound, Partition, RecoveryFaults};
 use faultfs::plan::Plan;
 use faultfs::sweep::{self, Group};
 use faultfs_interpose::Commands;
@@ -74,23 +75,43 @@ pub(crate) struct Torture {
     /// What they are drawn with. Default: 0.
     #[arg(long, value_name = "SEED")]
     pub(crate) seed: Option<u64>,
-    /// States checked at most in each configuration under each profile, samples included.
-    #[arg(long, value_name = "STATES", default_value_t = 10_000,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) budget: u64,
+    /// States checked at most in each configuration under each profile, samples included. Default: 10000; in a
+    /// sweep, of the run without faults, 1500.
+    #[arg(long, value_name = "STATES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) budget: Option<u64>,
+    /// How long each level of the bound is searched for states that differ, in steps for each state of the budget: a
+    /// million steps take some hundredths of a second. Default: 20000.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) effort: Option<u64>,
+    /// How long checking may take in each configuration under each profile. What it leaves out depends on the machine:
+    /// such a run has no baseline and no shares. Default: as long as it takes.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["partition", "baseline"])]
+    pub(crate) time_budget: Option<u64>,
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
     /// How long one check may take before it counts as hung. Default: 10.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) time_limit: Option<u64>,
+    /// States that lose alike, or faults that strike alike, of which so many are waited for where they hang, before the
+    /// others are left out: each costs the time limit. Default: 3.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) hangs: Option<u32>,
+    /// Private memory that a worker, or one process of a command, may take. Default: 1024.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) memory_limit: Option<u64>,
     /// Sweep: fail every call in turn with every fault of these families (all, or a list of crash, io,
     /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too.
-    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth", "recovery_faults"])]
+    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth", "recovery_faults", "recovery_plan"])]
     pub(crate) faults: Vec<Families>,
     /// Run once while these faults are armed (`sync *.db take 1 -> fail EIO`), then cut the power.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["partition", "junit", "baseline", "recovery_depth", "recovery_faults"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["partition", "junit", "baseline", "recovery_depth", "recovery_faults", "recovery_plan"])]
     pub(crate) plan: Option<Plan>,
+    /// At how many crash points after each fault the power goes, besides the end of what the fault is in. Default: 16
+    /// in a sweep, 4 in a recovery.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) crash_points: Option<u32>,
     /// Check every disk on real files, not from memory: slower, with the same result.
     #[arg(long)]
     pub(crate) real_files: bool,
@@ -100,14 +121,20 @@ pub(crate) struct Torture {
     pub(crate) no_pruning: bool,
     /// Have the power go during recovery as well: 1 during the recovery from a crash, 2 also during the
     /// recovery from that.
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
     pub(crate) recovery_depth: u32,
-    /// In so many of the recoveries fail every call in turn with an I/O error, and every sync as each kernel fails
-    /// it, once and for ever: what such a recovery leaves, and what a power cut leaves of that, must hold when it
-    /// is recovered without faults.
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "partition")]
-    pub(crate) recovery_faults: u32,
+    /// In some of the recoveries fail every call in turn with one fault of each of these families that fits it (as
+    /// for --faults; of data at rest nothing rots), once and for ever: what such a recovery leaves, and with `crash`
+    /// what a power cut leaves of that, must hold when it is recovered without faults.
+    #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with = "recovery_plan")]
+    pub(crate) recovery_faults: Vec<Families>,
+    /// In some of the recoveries arm these faults, then cut the power.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) recovery_plan: Option<Plan>,
+    /// In how many recoveries, spread over the states that hold. Default: 8.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) recoveries: Option<u32>,
     /// Judge one share of the states, as 3/8, and write what was found to the folder of shards; `merge` tells
     /// whether the whole is as expected.
     #[arg(long, value_name = "I/N", requires = "shards", conflicts_with_all = ["baseline", "junit"])]
@@ -133,6 +160,71 @@ impl Torture {
             (_, _, None) => Err("there is no --check".into()),
         }
     }
+
+    /// How far is looked, in so many states where nothing is said.
+    pub(crate) fn bound(&self, budget: u64) -> Bound {
+        let mut bound = Bound::default();
+        bound.omissions = self.omissions.unwrap_or(bound.omissions);
+        bound.samples = self.samples.unwrap_or(bound.samples);
+        bound.seed = self.seed.unwrap_or(bound.seed);
+        bound.budget = self.budget.unwrap_or(budget);
+        bound.effort = self.effort.unwrap_or(bound.effort);
+        bound.hangs = self.hangs.unwrap_or(bound.hangs);
+        bound.time = self.time_budget.map(Duration::from_secs);
+        bound
+    }
+
+    /// The families of a sweep.
+    pub(crate) fn families(&self) -> Vec<Group> {
+        all_of(&self.faults)
+    }
+
+    /// What goes wrong in recoveries.
+    pub(crate) fn faults_in_recoveries(&self) -> Result<RecoveryFaults, String> {
+        let (mut groups, plan) = (all_of(&self.recovery_faults), self.recovery_plan.clone());
+        if plan.is_some() {
+            groups.push(Group::Crash);
+        }
+        if groups.is_empty() {
+            return match self.recoveries {
+                None => Ok(RecoveryFaults::default()),
+                Some(_) => {
+                    Err("--recoveries counts those with faults: say which, with --recovery-faults \
+                     or --recovery-plan"
+                        .into())
+                }
+            };
+        }
+        if plan.is_none() && groups.iter().all(|group| *group == Group::Crash) {
+            return Err("`crash` alone injects nothing into a recovery: add a family, as in \
+                        `--recovery-faults crash,io`, or cut the power with --recovery-depth"
+                .into());
+        }
+        let usual = RecoveryFaults::from(self.recoveries.unwrap_or(RECOVERIES));
+        let crash_points = self.crash_points.unwrap_or(usual.crash_points);
+        Ok(RecoveryFaults { groups, plan, crash_points, ..usual })
+    }
+
+    /// What is said of power cuts after faults, where there are none.
+    pub(crate) fn needless_crash_points(&self) -> Option<String> {
+        let is_crash = |group: &Group| *group == Group::Crash;
+        let crashes = self.plan.is_some()
+            || self.recovery_plan.is_some()
+            || all_of(&self.faults).iter().chain(&all_of(&self.recovery_faults)).any(is_crash);
+        (self.crash_points.is_some() && !crashes).then(|| {
+            "--crash-points is about power cuts after faults: add `crash` to --faults or --recovery-faults"
+                .into()
+        })
+    }
+}
+
+/// Recoveries with faults, unless told otherwise.
+const RECOVERIES: u32 = 8;
+
+/// In the order of all families, each once.
+fn all_of(families: &[Families]) -> Vec<Group> {
+    let asked = |group: &Group| families.iter().any(|families| families.0.contains(group));
+    Group::ALL.into_iter().filter(asked).collect()
 }
 
 #[derive(clap::Args, Debug)]
@@ -143,6 +235,12 @@ pub(crate) struct Merge {
     /// Worker processes; the result does not depend on it. Default: one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: Option<u16>,
+    /// How long one check may take before it counts as hung: that of the shares. Default: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) time_limit: Option<u64>,
+    /// Private memory that a worker, or one process of a command, may take: that of the shares. Default: 1024.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) memory_limit: Option<u64>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

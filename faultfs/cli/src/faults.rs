@@ -18,6 +18,7 @@ use crate::args::{Format, From, Torture};
 use crate::exit::{self, Trouble};
 use crate::replay;
 use crate::sqlite::{self, Config};
+use crate::torture::in_bytes;
 
 /// One configuration and one family of faults, or one plan.
 #[derive(Serialize)]
@@ -41,10 +42,9 @@ enum What {
 }
 
 pub(crate) fn run(args: &Torture, configs: &[Config]) -> Result<u8, Trouble> {
-    let asked: Vec<Group> = args.faults.iter().flat_map(|families| families.0.clone()).collect();
-    let families = Group::ALL.into_iter().filter(|group| *group != Group::Crash);
-    let mut whats: Vec<What> =
-        families.filter(|group| asked.contains(group)).map(What::Family).collect();
+    let asked = args.families();
+    let families = asked.iter().filter(|group| **group != Group::Crash);
+    let mut whats: Vec<What> = families.copied().map(What::Family).collect();
     whats.extend(args.plan.clone().map(What::Plan));
     if whats.is_empty() {
         return Err(Trouble::usage(
@@ -109,8 +109,10 @@ fn swept(
     let mut explored = explore::Plan::new(launch, call);
     explored.workers = args.jobs.map_or(explored.workers, u32::from);
     explored.time_limit = args.time_limit.map_or(explored.time_limit, Duration::from_secs);
+    explored.memory_limit = args.memory_limit.map_or(explored.memory_limit, in_bytes);
     explored.real_files = args.real_files;
     let mut plan = sweep::Plan::new(explored);
+    plan.crash_points = args.crash_points.unwrap_or(plan.crash_points);
     let crashes = crashes && (config.sweeps_under().is_some() || !args.profiles.is_empty());
     plan.profiles = match args.profiles.is_empty() {
         true => vec![config.sweeps_under().unwrap_or(Profile::PROCESS_KILL)],
@@ -140,7 +142,7 @@ fn swept(
         traces: args.output.traces.dir(),
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
-        bound: explore::Bound::default(),
+        bound: args.bound(explore::Bound::default().budget),
         recovery_depth: 0,
         recovery_faults: Default::default(),
         progress: &mut progress,

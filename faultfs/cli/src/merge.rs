@@ -18,13 +18,14 @@ pub(crate) fn run(args: &Merge) -> Result<u8, Trouble> {
             target: Target::of_subject(&shards.trace().subject).map_err(Trouble::usage)?,
             profiles: shards.profiles().map_err(Trouble::usage)?,
             bound: shards.bound(),
-            work: Work::Merge(Arc::new(shards)),
             workers: args.jobs,
-            time_limit: None,
+            time_limit: args.time_limit,
+            memory_limit: args.memory_limit,
             real_files: false,
             prune: true,
-            recovery_depth: 0,
-            recovery_faults: 0,
+            recovery_depth: shards.recovery_depth(),
+            recovery_faults: shards.recovery_faults().clone(),
+            work: Work::Merge(Arc::new(shards)),
         });
     }
     jobs.sort_by_key(|job| job.target.place());

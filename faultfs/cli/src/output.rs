@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use faultfs::report::{CrashPoint, Failure, Loss, Report, Shrunk, page_of};
+use faultfs::report::{Coverage, CrashPoint, Failure, Loss, Report, Shrunk, page_of};
 use faultfs::summary;
 use faultfs::trace::Marks;
 use faultfs::verdict::Verdict;
@@ -135,6 +135,8 @@ struct JsonRun<'a> {
     states: u64,
     distinct: u64,
     bound: &'a str,
+    coverage: &'a [Coverage],
+    incomparable: Option<&'a str>,
     failures: Vec<JsonFailure<'a>>,
     not_measured: &'a [String],
     seconds: f64,
@@ -149,6 +151,7 @@ struct JsonFailure<'a> {
     token: &'a str,
     replay: &'a str,
     sentence: String,
+    before: &'a [String],
     crash: String,
     omitted: Vec<String>,
     rules: Vec<&'a str>,
@@ -170,6 +173,7 @@ impl<'a> From<&'a Failure> for JsonFailure<'a> {
             token: &failure.token,
             replay: &failure.replay,
             sentence: failure.sentence(),
+            before: &failure.before,
             crash: failure.crash.to_string(),
             omitted: failure.losses.iter().map(Loss::to_string).collect(),
             rules: failure.losses.iter().map(|loss| &*loss.rule).collect(),
@@ -197,6 +201,8 @@ pub(crate) fn json(runs: &[Run]) -> String {
         states: run.report.states,
         distinct: run.report.distinct,
         bound: &run.report.bound,
+        coverage: &run.report.coverage,
+        incomparable: run.report.incomparable.as_deref(),
         failures: run.report.failures.iter().map(JsonFailure::from).collect(),
         not_measured: &run.report.not_measured,
         seconds: run.seconds,

@@ -31,7 +31,7 @@ pub(crate) struct Config {
 }
 
 /// What is torn or in the wrong order is found at once; held only where it is promised.
-const HELD: &[Verdict] = &[Verdict::Held];
+pub(crate) const HELD: &[Verdict] = &[Verdict::Held];
 const LOST: &[Verdict] = &[Verdict::Lost];
 const CORRUPT: &[Verdict] = &[Verdict::Corrupt];
 const CORRUPT_OR_LOST: &[Verdict] = &[Verdict::Corrupt, Verdict::Lost];
@@ -258,6 +258,17 @@ fn commit(
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     body(&tx)?;
     tx.commit()
+}
+
+/// The verdicts that are no surprise when faults of some families strike recoveries: what a recovery reads wrong
+/// it may write down, for pages carry no checksums, and a log whose header is wrong counts as none
+/// (sqlite.org/fileformat2.html#walformat); a page that lands elsewhere is found out by nobody.
+pub(crate) fn expected_of_recoveries(families: &[Group]) -> &'static [Verdict] {
+    match families.iter().any(|family| matches!(family, Group::BitRot | Group::Lost)) {
+        // In some recoveries only: all of them may have come out well.
+        true => &[Verdict::Corrupt, Verdict::Lost, Verdict::Held],
+        false => HELD,
+    }
 }
 
 /// Bytes that tell which row they belong to, and that do not compress into one page.

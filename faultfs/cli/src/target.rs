@@ -6,13 +6,14 @@ use std::sync::Arc;
 use faultfs::disk::Disk;
 use faultfs::explore::{self, Door, Plan, Settings};
 use faultfs::report::Report;
+use faultfs::sweep::Group;
 use faultfs::trace::{Marks, Trace};
 use faultfs::verdict::{Broken, Verdict};
 use faultfs::{Error, Profile};
 use faultfs_interpose::{Commands, Restored, Traced};
 
 use crate::args::Torture;
-use crate::sqlite::{self, Config};
+use crate::sqlite::{self, Config, HELD};
 
 /// What is recorded and checked.
 #[derive(Clone, Debug)]
@@ -88,8 +89,12 @@ impl Target {
         }
     }
 
-    pub(crate) fn expected(&self, profile: Profile) -> &'static [Verdict] {
+    /// The verdicts that are no surprise, where faults of some families strike recoveries.
+    pub(crate) fn expected(&self, profile: Profile, in_recoveries: &[Group]) -> &'static [Verdict] {
         match self {
+            Target::Sqlite(config) if config.expected(profile) == HELD => {
+                sqlite::expected_of_recoveries(in_recoveries)
+            }
             Target::Sqlite(config) => config.expected(profile),
             Target::Command(_) => &[Verdict::Held],
         }

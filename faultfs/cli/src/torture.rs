@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use faultfs::explore::{Bound, Crashes, Plan, Progress, Replay, Settings, Work};
+use faultfs::explore::{Bound, Crashes, Plan, Progress, RecoveryFaults, Replay, Settings, Work};
 use faultfs::report::Report;
 use faultfs::session;
 use faultfs::verdict::Verdict;
@@ -20,13 +20,19 @@ use crate::target::Target;
 
 pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
     let targets = Target::asked(args).map_err(Trouble::usage)?;
-    let injects = !args.faults.is_empty() || args.plan.is_some() || args.recovery_faults > 0;
+    let recovery_faults = args.faults_in_recoveries().map_err(Trouble::usage)?;
+    if let Some(needless) = args.needless_crash_points() {
+        return Err(Trouble::usage(needless));
+    }
+    let is_sweep = !args.faults.is_empty() || args.plan.is_some();
+    let injects = is_sweep || recovery_faults.recoveries > 0;
     if injects && targets.iter().any(|target| matches!(target, Target::Command(_))) {
         return Err(Trouble::usage(
-            "a command is tortured by power cuts: --faults, --plan and --recovery-faults are for sqlite",
+            "a command is tortured by power cuts: --faults, --plan, --recovery-faults and --recovery-plan are for \
+             sqlite",
         ));
     }
-    if !args.faults.is_empty() || args.plan.is_some() {
+    if is_sweep {
         let configs = targets.iter().filter_map(Target::sqlite);
         return faults::run(args, &configs.collect::<Vec<_>>());
     }
@@ -42,16 +48,20 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         target,
         profiles: profiles.clone(),
         work: work.clone(),
-        bound: bound(args),
+        bound: args.bound(BUDGET),
         workers: args.jobs,
         time_limit: args.time_limit,
+        memory_limit: args.memory_limit,
         real_files: args.real_files,
         prune: !args.no_pruning,
         recovery_depth: args.recovery_depth,
-        recovery_faults: args.recovery_faults,
+        recovery_faults: recovery_faults.clone(),
     };
     run_all(targets.into_iter().map(job).collect(), &args.output)
 }
+
+/// States that are checked at most, unless told otherwise.
+const BUDGET: u64 = 10_000;
 
 /// One configuration and what to do about it.
 pub(crate) struct Job {
@@ -62,10 +72,12 @@ pub(crate) struct Job {
     pub(crate) workers: Option<u16>,
     /// In seconds.
     pub(crate) time_limit: Option<u64>,
+    /// In mebibytes.
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) real_files: bool,
     pub(crate) prune: bool,
     pub(crate) recovery_depth: u32,
-    pub(crate) recovery_faults: u32,
+    pub(crate) recovery_faults: RecoveryFaults,
 }
 
 /// Does the jobs in order, prints what was found, and says how the tool is to end.
@@ -131,13 +143,9 @@ fn cut_short(runs: &[Run], planned: usize) -> String {
     format!("interrupted: {whole} of {planned} runs were finished, the others are not measured")
 }
 
-fn bound(args: &Torture) -> Bound {
-    let mut bound = Bound::default();
-    bound.omissions = args.omissions.unwrap_or(bound.omissions);
-    bound.samples = args.samples.unwrap_or(bound.samples);
-    bound.seed = args.seed.unwrap_or(bound.seed);
-    bound.budget = args.budget;
-    bound
+/// So many mebibytes.
+pub(crate) fn in_bytes(mebibytes: u64) -> Option<u64> {
+    Some(mebibytes << 20)
 }
 
 fn code(runs: &[Run]) -> u8 {
@@ -158,6 +166,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
     plan.profiles = profiles.clone();
     plan.workers = job.workers.map_or(plan.workers, u32::from);
     plan.time_limit = job.time_limit.map_or(plan.time_limit, Duration::from_secs);
+    plan.memory_limit = job.memory_limit.map_or(plan.memory_limit, in_bytes);
     plan.real_files = job.real_files;
     plan.prune = job.prune;
     plan.work = job.work.clone();
@@ -181,7 +190,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
         replay: Replay::Tool,
         crashes: Crashes::Everywhere,
         recovery_depth: job.recovery_depth,
-        recovery_faults: job.recovery_faults.into(),
+        recovery_faults: job.recovery_faults.clone(),
         bound: job.bound,
         progress: &mut progress,
         interrupted: &session::interrupted,
@@ -190,7 +199,7 @@ fn torture(job: &Job, output: &Output, bar: &ProgressBar) -> Result<Vec<Run>, Er
     let run = |(report, seconds): (Report, Duration)| Run {
         target: target.name(),
         config: target.config(),
-        expected: target.expected(report.profile),
+        expected: target.expected(report.profile, &job.recovery_faults.groups),
         report,
         seconds: seconds.as_secs_f64(),
     };

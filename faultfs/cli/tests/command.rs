@@ -261,9 +261,23 @@ fn a_check_that_does_not_end_is_hung_and_its_processes_end_with_it() {
     let bench = Bench::new();
     let check =
         r#"[ ! -s "$FAULTFS_OUTPUT" ] || { echo $$ > "$FAULTFS_HERE/pid"; exec sleep 3600; }"#;
-    let more = ["--time-limit", "1", "--jobs", "1"];
-    assert_eq!(bench.verdict("process-kill", "echo done", check, &more), "hung");
+    let more = ["--time-limit", "1", "--jobs", "1", "--hangs", "1"];
+    let (run, code) = bench.torture("process-kill", "echo 1; echo 2; echo 3", check, &more);
+    assert_eq!((run["verdict"].as_str(), code), (Some("hung"), 1), "{run}");
+    let left_out = run["not_measured"][0].as_str().unwrap();
+    assert!(left_out.starts_with("2 states left out: 1 that are like each of them hung"), "{run}");
     wait_for_the_end_of(&fs::read_to_string(bench.path("pid")).unwrap());
+}
+
+#[test]
+fn a_process_of_a_command_gets_no_more_memory_than_is_allowed() {
+    let bench = Bench::new();
+    let check = "head -c 200000000 /dev/zero | tail -n 1 > /dev/null";
+    let of = |mebibytes: &str| {
+        let more = ["--memory-limit", mebibytes, "--jobs", "1"];
+        bench.verdict("process-kill", "echo done", check, &more)
+    };
+    assert_eq!((of("64").as_str(), of("1024").as_str()), ("corrupt", "held"));
 }
 
 /// A repair that is not atomic: a crash in its midst makes it lose what it was to bring back.
@@ -316,13 +330,13 @@ fn what_cannot_be_done_is_said_with_its_mend() {
         (&["torture", "command", "--workload", "true"], "there is no --check"),
         (&[&["torture", "sqlite"][..], &both].concat(), "are for the target `command`"),
         (
-            &[&["torture", "command", "--recovery-faults", "2"][..], &both].concat(),
-            "--recovery-faults are for sqlite",
+            &[&["torture", "command", "--recovery-faults", "io"][..], &both].concat(),
+            "--recovery-faults and --recovery-plan are for sqlite",
         ),
         (&[&["torture", "postgres"][..], &both].concat(), "there are sqlite and command"),
         (
             &[&["torture", "command", "--faults", "io"][..], &both].concat(),
-            "--recovery-faults are for sqlite",
+            "--recovery-faults and --recovery-plan are for sqlite",
         ),
     ] {
         let output = bench.run(args);

@@ -25,6 +25,11 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
+fn json(output: &Output) -> Value {
+    let json = serde_json::from_slice(&output.stdout);
+    json.unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+}
+
 /// A torture whose traces go to `traces`, as JSON.
 fn torture(traces: &Path, config: &str, profile: &str, more: &[&str]) -> Value {
     let mut args = vec!["torture", "sqlite", "--config", config, "--profile", profile];
@@ -156,6 +161,106 @@ fn eight_shards_merged_equal_one_run_but_for_times() {
     assert!(stderr(&merge(&files)).contains("not a shard of faultfs"));
 }
 
+/// Few states, so that recoveries come early.
+const FEW: [&str; 6] = ["--omissions", "0", "--samples", "0", "--budget", "40"];
+
+/// What is done to recoveries belongs to the whole run: merging does what the shares were told.
+#[test]
+fn shares_of_a_run_with_faults_in_recoveries_are_merged_and_those_of_another_run_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = dir.path().join("shards");
+    let recoveries =
+        ["--recovery-depth", "1", "--recovery-faults", "crash,nospace", "--recoveries", "2"];
+    let told = [&FEW[..], &recoveries].concat();
+    let whole = torture(dir.path(), "truncate-full", "process-kill", &told);
+    let bound = whole["runs"][0]["bound"].as_str().unwrap();
+    assert!(bound.contains("; crashes during recovery to depth 1: "), "{bound}");
+    assert!(bound.contains(" of 2 of ") && bound.contains("(nospace at every call"), "{bound}");
+    let share = |share: &str, told: &[&str]| {
+        let folder = shards.join(told.join("").replace(',', "")).join(share.replace('/', ""));
+        let more = [&["--partition", share, "--shards", folder.to_str().unwrap()], told].concat();
+        torture(dir.path(), "truncate-full", "process-kill", &more);
+        let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        file.to_str().unwrap().to_string()
+    };
+    let merge = |files: &[&str]| {
+        let traces = dir.path().join("merged");
+        run(&[&["merge", "--format", "json", "--traces", traces.to_str().unwrap()], files].concat())
+    };
+    let first = share("1/2", &told);
+    let output = merge(&[&first, &share("2/2", &told)]);
+    let merged = json(&output);
+    assert_eq!(timeless(merged), timeless(whole));
+
+    for (more, refusal) in [
+        (&["--effort", "7"][..], "made with effort 7, "),
+        (&["--hangs", "5"], "made with hangs 5, "),
+        (&["--seed", "9"], "made with seed 9, "),
+        (&["--crash-points", "1"], "in 2 recoveries, 1 crash points after each, "),
+    ] {
+        let refused = merge(&[&first, &share("2/2", &[&told, more].concat())]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(refusal), "{}", stderr(&refused));
+    }
+    let other = [&FEW[..], &["--recovery-depth", "2"], &recoveries[2..]].concat();
+    let refused = stderr(&merge(&[&first, &share("2/2", &other)]));
+    assert!(refused.contains("made with recovery depth 2, "), "{refused}");
+    let other = [&FEW[..], &recoveries[..2], &["--recovery-plan", "sync * -> fail EIO"]].concat();
+    let refused = stderr(&merge(&[&first, &share("2/2", &other)]));
+    let plan = "made with faults in recoveries sync * -> fail EIO in 8 recoveries, 4 crash points";
+    assert!(refused.contains(plan) && refused.contains("with crash, nospace in 2"), "{refused}");
+}
+
+#[test]
+fn faults_in_recoveries_are_those_that_were_asked_for() {
+    let traces = tempfile::tempdir().unwrap();
+    let bound = |more: &[&str]| {
+        let json = torture(traces.path(), "wal-full", "process-kill", &[&FEW[..], more].concat());
+        json["runs"][0]["bound"].as_str().unwrap().to_string()
+    };
+    let two = ["--recoveries", "2"];
+    let short = bound(&[&["--recovery-faults", "short"][..], &two].concat());
+    assert!(short.contains("(short at every call, once and for ever)"), "{short}");
+    assert!(short.contains(" in runs of 2 of ") && short.contains("no power cuts"), "{short}");
+    let crashes = ["--recovery-faults", "fsync,crash,torn", "--crash-points", "3"];
+    let crashes = bound(&[&crashes[..], &two].concat());
+    assert!(crashes.contains("(fsync, torn at every call"), "{crashes}");
+    assert!(crashes.contains("at the first 3 crash points after each fault"), "{crashes}");
+    let plan = bound(&[&["--recovery-plan", "read *.db take 1 -> fail EIO"][..], &two].concat());
+    assert!(plan.contains("2 in runs of 2 of "), "{plan}");
+    assert!(plan.contains("(read *.db take 1 -> fail EIO)"), "{plan}");
+}
+
+#[test]
+fn effort_time_and_the_crash_points_of_a_sweep_are_bounds_that_are_told() {
+    let traces = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let more = [&["--budget", "300"], more].concat();
+        torture(traces.path(), "delete-off", "posix", &more)["runs"][0].take()
+    };
+    let usual = run(&[]);
+    let searched = |run: &Value| run["bound"].as_str().unwrap().contains("the search ended after");
+    assert!(!searched(&usual), "{usual}");
+    let little = run(&["--effort", "1"]);
+    assert!(searched(&little), "{little}");
+    let ended = |part: &Value| part["search_ended"] == true;
+    assert!(little["coverage"].as_array().unwrap().iter().any(ended), "{little}");
+    assert!(usual["incomparable"].is_null(), "{usual}");
+
+    let sweep = |more: &[&str]| {
+        let args = ["torture", "sqlite", "--config", "truncate-full", "--format", "json"];
+        let killed = ["--profile", "process-kill", "--traces", traces.path().to_str().unwrap()];
+        let output = self::run(&[&args[..], &killed, &["--faults", "crash,short"], more].concat());
+        json(&output)["sweeps"][0]["report"]["bound"].as_str().unwrap().to_string()
+    };
+    let bound = sweep(&["--crash-points", "2", "--budget", "9", "--samples", "0"]);
+    assert!(bound.contains("crashes at the first 2 crash points after each fault"), "{bound}");
+    assert!(
+        bound.contains("without faults nothing lost: not complete, 5 of 5 at 5 of "),
+        "{bound}"
+    );
+}
+
 /// A baseline is made, holds, and is not rewritten by CI.
 #[test]
 fn a_baseline_holds_on_to_what_was_found_and_ci_cannot_rewrite_it() {
@@ -243,8 +348,7 @@ fn a_sweep_counts_what_it_tried_and_its_token_fails_again() {
         let mut args = vec!["torture", "sqlite", "--format", "json", "--traces", folder];
         args.extend(what);
         let output = run(&args);
-        let json: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)));
+        let json = json(&output);
         (output.status.code(), json["sweeps"][0].clone())
     };
     let (code, corrupt) = sweep(&["--config", "off-full", "--faults", "torn"]);
@@ -284,6 +388,28 @@ fn bad_usage_is_one_clear_error_that_says_how_to_mend_it() {
         (vec!["torture", "sqlite", "--config", "wal"], "there are wal-full, wal-normal"),
         (vec!["torture", "sqlite", "--profile", "ntfs"], "there are posix, ext3-writeback"),
         (vec!["torture", "sqlite", "--jobs", "0"], "1..=256"),
+        (vec!["torture", "sqlite", "--effort", "0"], "1.."),
+        (vec!["torture", "sqlite", "--hangs", "0"], "1.."),
+        (
+            vec!["torture", "sqlite", "--recoveries", "4"],
+            "with --recovery-faults or --recovery-plan",
+        ),
+        (
+            vec!["torture", "sqlite", "--recovery-faults", "8"],
+            "`8` is no family of faults; they are",
+        ),
+        (
+            vec!["torture", "sqlite", "--recovery-faults", "crash"],
+            "as in `--recovery-faults crash,io`",
+        ),
+        (
+            vec!["torture", "sqlite", "--faults", "io", "--crash-points", "2"],
+            "add `crash` to --faults or --recovery-faults",
+        ),
+        (
+            vec!["torture", "sqlite", "--time-budget", "1", "--partition", "1/2", "--shards", full],
+            "cannot be used with",
+        ),
         (vec!["torture", "sqlite", "--faults", "bit-rot"], "did you mean `bitrot`?"),
         (vec!["torture", "sqlite", "--faults", "crash"], "`crash` alone injects nothing"),
         (vec!["torture", "sqlite", "--plan", "snyc * -> fail EIO"], "column 1: unknown op `snyc`"),

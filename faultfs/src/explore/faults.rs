@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 use crate::fs::Capacity;
 use crate::plan::Plan;
@@ -51,7 +53,7 @@ impl Faults {
 /// let more = RecoveryFaults { groups: vec![Group::NoSpace, Group::Short], ..few };
 /// assert_eq!(more.recoveries, 8);
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RecoveryFaults {
     /// In how many recoveries, spread over the states that hold.
     pub recoveries: u32,
@@ -69,6 +71,25 @@ impl RecoveryFaults {
     /// Whether the power goes, too.
     pub(super) fn crashes(&self) -> bool {
         self.groups.contains(&Group::Crash)
+    }
+}
+
+/// In words, for people.
+impl fmt::Display for RecoveryFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.recoveries, &self.plan) {
+            (0, _) => return f.write_str("none"),
+            (_, Some(plan)) => write!(f, "{plan}")?,
+            (_, None) => {
+                let families: Vec<String> = self.groups.iter().map(Group::to_string).collect();
+                f.write_str(&families.join(", "))?;
+            }
+        }
+        write!(f, " in {} recoveries", self.recoveries)?;
+        match self.crashes() {
+            true => write!(f, ", {} crash points after each", self.crash_points),
+            false => Ok(()),
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn flags(count: usize) -> Vec<AtomicBool> {
 pub(crate) fn in_words(left_out: u64, what: &str, max: u32) -> String {
     format!(
         "{left_out} {what} left out: {max} that are like each of them hung, or {} of all; a hang costs the time \
-         limit each time, .hangs(count) waits for more",
+         limit each time, a greater number of `hangs` waits for more",
         u64::from(max) * u64::from(KINDS)
     )
 }

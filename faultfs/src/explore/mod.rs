@@ -168,7 +168,7 @@ pub(crate) fn explore_profiles(
     settings: &mut Settings<'_>,
 ) -> Result<Vec<Report>> {
     match work {
-        Work::Merge(shards) => settings.bound = shards.bound(),
+        Work::Merge(shards) => shards.tell(settings),
         Work::Share(..) if settings.bound.time.is_some() => {
             return Err(Error::new(
                 "shares of a run with a time budget cannot be merged: set a budget in states",
@@ -176,7 +176,7 @@ pub(crate) fn explore_profiles(
         }
         _ => {}
     }
-    let bound = settings.bound;
+    let told = shard::Told::of(settings);
     let mut under_all = |judge: &mut dyn Judge| {
         let under = |profile: &Profile| explore_trace(trace, *profile, judge, settings);
         profiles.iter().map(under).collect::<Result<Vec<Report>>>()
@@ -187,7 +187,7 @@ pub(crate) fn explore_profiles(
         Work::Share(partition, folder) => {
             let mut sharing = shard::Sharing::new(judge, *partition);
             let reports = under_all(&mut sharing)?;
-            sharing.save(trace, profiles, &bound, folder)?;
+            sharing.save(trace, profiles, told, folder)?;
             reports
         }
     };

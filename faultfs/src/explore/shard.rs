@@ -17,7 +17,7 @@ use twox_hash::XxHash3_128;
 
 use super::findings::likeness;
 use super::hangs::{self, Hangs};
-use super::{Bound, Faults, Judge, Outcome, Recovered, Settings, trace_id};
+use super::{Bound, Faults, Judge, Outcome, Recovered, RecoveryFaults, Settings, trace_id};
 use crate::file::{self, Form, Saver};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
@@ -113,9 +113,50 @@ struct Shard {
     trace: Trace,
     /// The profiles by name; under one that could not be measured nothing was judged.
     profiles: Vec<String>,
+    told: Told,
+    shares: Vec<Share>,
+}
+
+/// What a run is told, all of its shares the same, and whoever merges them goes by.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Told {
     /// Without a limit of time.
     bound: Bound,
-    shares: Vec<Share>,
+    recovery_depth: u32,
+    recovery_faults: RecoveryFaults,
+}
+
+impl Told {
+    pub(super) fn of(settings: &Settings<'_>) -> Told {
+        Told {
+            bound: settings.bound,
+            recovery_depth: settings.recovery_depth,
+            recovery_faults: settings.recovery_faults.clone(),
+        }
+    }
+
+    /// Every setting by its name.
+    fn settings(&self) -> [(&'static str, String); 8] {
+        let Bound { omissions, samples, seed, budget, effort, hangs, time: _ } = self.bound;
+        [
+            ("omissions", omissions.to_string()),
+            ("samples", samples.to_string()),
+            ("seed", seed.to_string()),
+            ("budget", budget.to_string()),
+            ("effort", effort.to_string()),
+            ("hangs", hangs.to_string()),
+            ("recovery depth", self.recovery_depth.to_string()),
+            ("faults in recoveries", self.recovery_faults.to_string()),
+        ]
+    }
+
+    /// The first setting that differs: here, and in the other.
+    fn difference(&self, other: &Told) -> Option<(&'static str, String, String)> {
+        let both = self.settings().into_iter().zip(other.settings());
+        both.filter(|(here, there)| here != there)
+            .map(|((name, here), (_, there))| (name, here, there))
+            .next()
+    }
 }
 
 /// What became of a share of the states under one profile.
@@ -132,7 +173,7 @@ struct Share {
     doubts: Vec<String>,
 }
 
-const FORM: Form = Form { magic: *b"faultsh\x1a", version: 4, what: "shard" };
+const FORM: Form = Form { magic: *b"faultsh\x1a", version: 5, what: "shard" };
 
 fn digest(tokens: &[String]) -> u128 {
     XxHash3_128::oneshot(tokens.join("\n").as_bytes())
@@ -188,7 +229,7 @@ impl<'a> Sharing<'a> {
         self,
         trace: &Trace,
         profiles: &[Profile],
-        bound: &Bound,
+        told: Told,
         folder: &Path,
     ) -> Result<()> {
         if self.cut {
@@ -198,8 +239,8 @@ impl<'a> Sharing<'a> {
         let name =
             format!("{}-{}of{}.{}", trace_id(trace), partition.index, partition.of, FORM.what);
         let profiles = profiles.iter().map(Profile::to_string).collect();
-        let (trace, shares, bound) = (trace.clone(), self.shares, *bound);
-        let shard = Shard { partition, program, trace, profiles, bound, shares };
+        let (trace, shares) = (trace.clone(), self.shares);
+        let shard = Shard { partition, program, trace, profiles, told, shares };
         let body = postcard::to_stdvec(&shard).expect("plain data serialises");
         FORM.save(&folder.join(name), &body).map_err(|error| {
             Error::new(format!("cannot write the shard to {}: {error}", folder.display()))
@@ -300,9 +341,9 @@ impl Shards {
             if shard.profiles != first.1.profiles {
                 return wrong(format!("{path} is of other profiles than {}", first.0.display()));
             }
-            if shard.bound != first.1.bound {
+            if let Some((setting, here, there)) = shard.told.difference(&first.1.told) {
                 return wrong(format!(
-                    "{path} is of another bound, budget or seed than {}",
+                    "{path} was made with {setting} {here}, {} with {there}: make all shares with the same",
                     first.0.display()
                 ));
             }
@@ -350,7 +391,24 @@ impl Shards {
 
     /// How far it was explored.
     pub fn bound(&self) -> Bound {
-        self.shards[0].bound
+        self.shards[0].told.bound
+    }
+
+    /// How deep crashes during recovery are looked at, which is left to whoever merges.
+    pub fn recovery_depth(&self) -> u32 {
+        self.shards[0].told.recovery_depth
+    }
+
+    /// What goes wrong in recoveries, which is left to whoever merges.
+    pub fn recovery_faults(&self) -> &RecoveryFaults {
+        &self.shards[0].told.recovery_faults
+    }
+
+    /// Whoever merges does as the shares were told.
+    pub(super) fn tell(&self, settings: &mut Settings<'_>) {
+        let Told { bound, recovery_depth, recovery_faults } = self.shards[0].told.clone();
+        (settings.bound, settings.recovery_depth) = (bound, recovery_depth);
+        settings.recovery_faults = recovery_faults;
     }
 
     /// The outcomes of all states under a profile.

@@ -43,14 +43,17 @@ mod text;
 
 use std::env::VarError;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 pub use builder::{When, on};
 pub use pattern::Pattern;
 pub use rule::{OpKind, Rule};
 
-/// Rules, in the order in which they are asked.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Rules, in the order in which they are asked. Serialised it is its text.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Plan {
     rules: Vec<Rule>,
 }
@@ -86,6 +89,20 @@ impl Plan {
     /// The rules in order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+}
+
+impl From<Plan> for String {
+    fn from(plan: Plan) -> String {
+        plan.to_string()
+    }
+}
+
+impl TryFrom<String> for Plan {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Plan, Error> {
+        text.parse()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::case::{Case, Rot, Rotten, files};
 use crate::crash::Token as StateToken;
 use crate::disk::Disk;
@@ -16,7 +18,7 @@ use crate::op::{PAGE, SECTOR};
 use crate::plan::{OpKind, Plan, Rule};
 
 /// A family of faults, as a sweep is told which to try.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Group {
     /// The power goes after each other fault, and without any.
