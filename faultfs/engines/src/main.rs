@@ -2,7 +2,8 @@
 //!
 //! Three packages build this one program, since two releases of a crate cannot be linked together where they
 //! are compatible by number, each with a lock file of its own: `affected`, releases with a known bug; `fixed`,
-//! those that mended it; `survey`, what was current when it was looked at, known bug or not.
+//! those that mended it; `survey`, what was current when it was looked at, known bug or not. Words after the
+//! command choose the engines whose names have one of them.
 
 #[cfg(not(feature = "survey"))]
 mod atomic_writes;
@@ -60,7 +61,11 @@ const PROFILES: [Profile; 4] =
 
 fn main() -> ExitCode {
     let mut surprises = 0;
-    for engine in list::ENGINES {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |engine: &&Engine| {
+        words.is_empty() || words.iter().any(|word| engine.name.contains(word.as_str()))
+    };
+    for engine in list::ENGINES.iter().filter(chosen) {
         let reports = faultfs_interpose::explore(engine.run)
             .named(engine.name)
             .profiles(PROFILES)

@@ -217,6 +217,45 @@ fn a_mapped_store_without_msync_is_found() {
     expect(&run(true), &[], "");
 }
 
+/// Room to grow is mapped far beyond the end of the file, more than a worker's private memory may be.
+#[test]
+fn a_mapping_with_room_to_grow_is_watched() {
+    let run = |sync: bool| {
+        explore(move |root| {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create_new(true).open(root.join("map"))?;
+            file.set_len(4096)?;
+            file.sync_all()?;
+            File::open(root)?.sync_all()?;
+            // SAFETY: nobody else changes the file, and nothing behind its end is touched.
+            let mut map = unsafe { memmap2::MmapOptions::new().len(2 << 30).map_mut(&file)? };
+            map[..4].copy_from_slice(&6u32.to_le_bytes());
+            file.set_len(8192)?;
+            // SAFETY: no slice of it is held.
+            unsafe { map.remap(4 << 30, memmap2::RemapOptions::new().may_move(true))? };
+            file.sync_all()?;
+            begin(7);
+            map[4096..4100].copy_from_slice(&7u32.to_le_bytes());
+            if sync {
+                map.flush_range(4096, 4)?;
+            }
+            ack(7);
+            Ok(())
+        })
+        .profiles(Profile::MAIN)
+        .reports(|root, marks| {
+            let found = fs::read(root.join("map")).unwrap_or_default();
+            match marks.acked.contains(&7) && found.get(4096..4100) != Some(&7u32.to_le_bytes()) {
+                true => Err(Broken::lost("the stored word is gone")),
+                false => Ok(()),
+            }
+        })
+        .unwrap()
+    };
+    expect(&run(false), &power_cuts(), "mapped store map");
+    expect(&run(true), &[], "");
+}
+
 /// What the door cannot model makes a run that was not measured: no pass, and no alarm either, though the
 /// engine has a bug.
 #[test]

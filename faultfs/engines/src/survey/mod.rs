@@ -9,8 +9,12 @@ mod lmdb;
 mod nebari;
 mod okaywal;
 mod pairs;
+mod parity_db;
 mod persy;
 mod rusty_leveldb;
+mod surrealkv;
+mod tantivy;
+mod turso;
 
 use faultfs::verdict::Verdict::{Corrupt, Held, Lost, Panicked, Unopenable};
 
@@ -68,5 +72,43 @@ pub(crate) const ENGINES: &[Engine] = &[
         check: rusty_leveldb::check,
         expected: [Lost, Lost, Lost, Held],
         lost: ["db/000003.log"; 4],
+    },
+    // The file that says how the tables are made is written and never synced (`Options::write_metadata_file`), nor is
+    // any folder: a log that was synced may have no name, and a table that it led to be changed none either. Its
+    // documentation promises a consistent state after an interruption at any point.
+    Engine {
+        name: "parity-db 0.5.7",
+        run: parity_db::run,
+        check: parity_db::check,
+        expected: [Corrupt, Unopenable, Held, Held],
+        lost: ["directory entry", "size of db/metadata", "", ""],
+    },
+    // Of stale bytes behind the end of the log, nothing of which was acknowledged, one is read as the type of a
+    // record: what is no type is the error of a wrong argument, not of a damaged tail (`RecordType::from_u8`), and
+    // the search for the tail passes it on (`TailCheck::run`). Its documentation says that a torn tail is trimmed.
+    Engine {
+        name: "surrealkv 1.2.0",
+        run: surrealkv::run,
+        check: surrealkv::check,
+        expected: [Unopenable, Held, Held, Held],
+        lost: ["stale bytes for: write db/wal"; 4],
+    },
+    // The folder is synced, and then `meta.json` is renamed over the one before (`save_metas`): the rename is what
+    // commits, and nothing waits for it. Its documentation says that a commit is persisted when it returns.
+    Engine {
+        name: "tantivy 0.27.0",
+        run: tantivy::run,
+        check: tantivy::check,
+        expected: [Lost, Lost, Lost, Held],
+        lost: ["to index/meta.json"; 4],
+    },
+    // No folder is synced, where SQLite syncs it for a new log: the database and its log may have no names. A caller
+    // who syncs the folder after the open has it hold.
+    Engine {
+        name: "turso 0.8.3",
+        run: turso::run,
+        check: turso::check,
+        expected: [Lost, Held, Held, Held],
+        lost: ["directory entry"; 4],
     },
 ];

@@ -1,7 +1,7 @@
 //! Shared writable mappings: stores into them are seen by comparing with a copy.
 //!
 //! For each mapping that the program makes, the door maps the same range of the file once more,
-//! read-only, and keeps a private shadow of it. Before each record the two are compared within
+//! read-only, and keeps a shadow of it. Before each record the two are compared within
 //! the file's size; a page that differs is written to the log. The program cannot unmap or
 //! protect the door's own view.
 //!
@@ -184,15 +184,9 @@ fn watch(held: &Held<'_>, mapping: Mapping, fd: c_int) -> bool {
     }
     let (len, fd, offset) = (mapping.view_len, fd as usize, mapping.offset as usize);
     let read = libc::PROT_READ as usize;
-    let both = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-    let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
-    // SAFETY: new mappings, at addresses that the kernel chooses.
-    let (view, shadow) = unsafe {
-        (
-            sys::map([0, len, read, libc::MAP_SHARED as usize, fd, offset]),
-            sys::map([0, len, both, private, usize::MAX, 0]),
-        )
-    };
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    let view = unsafe { sys::map([0, len, read, libc::MAP_SHARED as usize, fd, offset]) };
+    let shadow = new_shadow(len);
     if view < 0 || shadow < 0 {
         return false;
     }
@@ -203,6 +197,15 @@ fn watch(held: &Held<'_>, mapping: Mapping, fd: c_int) -> bool {
         mapping.refresh(0, held.door.in_ram());
     }
     true
+}
+
+/// Memory for a shadow. Programs map much more than there is of a file, so that it can grow; private memory would
+/// count as used for all of it (`RLIMIT_DATA`, by which a worker is limited), shared memory does not.
+fn new_shadow(len: usize) -> Returned {
+    let both = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let shared = (libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    unsafe { sys::map([0, len, both, shared, usize::MAX, 0]) }
 }
 
 /// `mprotect`.
@@ -268,15 +271,18 @@ pub(super) fn remap(call: Call) -> Returned {
 fn resize(held: &Held<'_>, index: usize, address: usize, len: usize) -> bool {
     let mapping = &mut Maps::of(held)[index];
     let old = mapping.view_len;
-    let moved = |range: usize| {
-        let given = sys::args([range, old, len, libc::MREMAP_MAYMOVE as usize]);
-        // SAFETY: the range is the door's own, and its address is replaced by the new one below.
-        unsafe { sys::raw(libc::SYS_mremap, given) }
-    };
-    let (view, shadow) = (moved(mapping.view), moved(mapping.shadow));
+    let given = sys::args([mapping.view, old, len, libc::MREMAP_MAYMOVE as usize]);
+    // SAFETY: the range is the door's own, and its address is replaced by the new one below.
+    let view = unsafe { sys::raw(libc::SYS_mremap, given) };
+    // Shared memory of no file does not grow with its mapping.
+    let shadow = new_shadow(len);
     if view < 0 || shadow < 0 {
         return false;
     }
+    let inside = mapping.size.saturating_sub(mapping.offset).min(old.min(len) as u64) as usize;
+    copy(mapping.shadow, shadow as usize, inside);
+    // SAFETY: the door's own, and its address is replaced by the new one below.
+    unsafe { sys::unmap(mapping.shadow, old) };
     *mapping = Mapping {
         address,
         len,
