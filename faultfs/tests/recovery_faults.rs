@@ -6,12 +6,14 @@ mod folded;
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use faultfs::explore::RecoveryFaults;
 use faultfs::fs::{File, OpenOptions};
 use faultfs::oracle::Log;
 use faultfs::report::Report;
 use faultfs::sweep::Group::{self, Crash, Fsync, Io, NoSpace, Short, Torn};
+use faultfs::trace::Marks;
 use faultfs::verdict::{Broken, Verdict};
 use faultfs::{FaultFs, Profile, explore};
 
@@ -117,19 +119,112 @@ fn the_report_depends_on_no_worker() {
     }
 }
 
-/// Of what a recovery leaves that a fault kills nothing is known: that is no pass.
+/// How a recovery takes the error of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Panic,
+    Abort,
+    Wait,
+    AllMemory,
+    /// A panic that the check catches: the engine is meant to stop itself.
+    MeantPanic,
+    /// The fixed twin.
+    Error,
+}
+
+fn answering(answer: Answer, marks: &Marks, fs: &FaultFs) -> Result<(), Broken> {
+    let records = match (recovered(fs, true), answer) {
+        (Ok(records), _) => records,
+        (Err(error), Answer::Panic) => panic!("read of the log failed: {error}"),
+        (Err(error), Answer::MeantPanic) => {
+            let why = error.to_string();
+            let stopped = std::panic::catch_unwind(move || panic!("{why}"));
+            stopped.map_err(|_| Broken::unopenable("the engine has stopped itself"))?
+        }
+        (Err(_), Answer::Abort) => std::process::abort(),
+        (Err(_), Answer::Wait) => loop {
+            std::thread::sleep(Duration::from_millis(20));
+        },
+        (Err(_), Answer::AllMemory) => {
+            let all = vec![1_u8; 1 << 44];
+            return Err(Broken::unopenable(format!("{} bytes", all.len())));
+        }
+        (Err(error), Answer::Error) => return Err(error.into()),
+    };
+    Log::of(record).check(&records, marks)
+}
+
+fn dying(answer: Answer, workers: u32) -> Option<Report> {
+    let exploration = explore(workload).named(format!("log that answers by {answer:?}"));
+    let faults = RecoveryFaults { groups: vec![Crash, Io], ..RecoveryFaults::from(3) };
+    let exploration = exploration.recovery_faults(faults).workers(workers).hangs(1);
+    let reports = exploration
+        .time_limit(Duration::from_millis(400))
+        .reports(move |fs, marks| answering(answer, marks, fs));
+    reports.unwrap().pop()
+}
+
+/// Each death of a recovery by a fault is a verdict with the fault, and no worker changes what is said of it.
 #[test]
-fn a_recovery_that_dies_of_a_fault_is_not_measured() {
-    let report = explore(workload)
-        .named("log")
-        .recovery_faults(2)
-        .in_process()
-        .reports(|fs, marks| Log::of(record).check(&recovered(fs, true).unwrap(), marks))
-        .unwrap()
-        .remove(0);
-    assert_eq!(report.verdict, Verdict::NotMeasured, "{report}");
-    let told = |why: &String| why.contains("-> fail EIO, could not be recorded: panicked: ");
-    assert!(report.not_measured.iter().any(told), "{report}");
+fn a_recovery_that_dies_of_a_fault_is_told_by_how_it_died() {
+    for (answer, verdict) in [
+        (Answer::Panic, Verdict::Panicked),
+        (Answer::Abort, Verdict::Aborted),
+        (Answer::AllMemory, Verdict::OutOfMemory),
+        (Answer::Wait, Verdict::Hung),
+    ] {
+        let [one, three] = [1, 3].map(|workers| dying(answer, workers));
+        assert_eq!(one, three);
+        let Some(report) = one else { continue };
+        assert_eq!(report.verdict, verdict, "{report}");
+        let faults = report.failures.iter().filter_map(|f| Some((f, f.fault.as_deref()?)));
+        let faults: Vec<_> = faults.collect();
+        let is_read = |fault: &str| fault.starts_with("in the recovery: read log ");
+        let (failure, fault) = faults.iter().find(|(_, fault)| is_read(fault)).expect("a read");
+        assert!(faults.iter().all(|(_, fault)| !fault.contains("any *")), "{report}");
+        assert!(fault.ends_with("take 1 -> fail EIO"), "{report}");
+        let (state, faults) = failure.token.split_once(" with ").unwrap();
+        assert_eq!(*fault, format!("in the recovery: {faults}"));
+        assert!(state.ends_with("-k"), "the power cut alone is enough: {report}");
+        assert!(failure.shrunk.as_ref().unwrap().is_minimal(), "{report}");
+        let left_out = "a fault left out: 1 that are like each of them hung";
+        let tells = report.not_measured.iter().any(|why| why.contains(left_out));
+        assert_eq!(tells, answer == Answer::Wait, "{report}");
+    }
+}
+
+/// Its fixed twin gives up with an error. Of a panic that the check catches it is known what the engine left.
+#[test]
+fn a_recovery_that_gives_up_or_stops_itself_as_it_is_meant_to_holds() {
+    for answer in [Answer::Error, Answer::MeantPanic] {
+        if let Some(report) = dying(answer, 2) {
+            assert!(report.held(), "{report}");
+            assert!(!report.bound.contains("faults during recovery: 0 "), "{report}");
+        }
+    }
+}
+
+/// Of the rules of a plan the one that kills is left, and the token makes that recovery again.
+#[test]
+fn a_death_is_replayed_by_its_token_with_no_more_faults_than_it_takes() {
+    let traces = tempfile::tempdir().unwrap();
+    let run = |answer: Answer, tokens: &[String]| {
+        let plan = "read * take 1 -> delay 1 ms; read * skip 1 take 1 -> fail EIO; metadata * -> delay 1 ms";
+        let faults =
+            RecoveryFaults { plan: Some(plan.parse().unwrap()), ..RecoveryFaults::from(2) };
+        let exploration = explore(workload).named("log").traces(traces.path()).tokens(tokens);
+        let exploration = exploration.recovery_faults(faults).in_process();
+        exploration.reports(move |fs, marks| answering(answer, marks, fs))
+    };
+    let found = run(Answer::Panic, &[]).unwrap().remove(0);
+    assert_eq!(found.verdict, Verdict::Panicked, "{found}");
+    let failure = &found.failures[0];
+    let least = "in the recovery: read * skip 1 take 1 -> fail EIO";
+    assert_eq!(failure.fault.as_deref(), Some(least), "{found}");
+    let again = run(Answer::Panic, std::slice::from_ref(&failure.token)).unwrap_err().to_string();
+    let told = format!("{}: panicked: read of the log failed: ", failure.token);
+    assert!(again.contains(&told), "{again}");
+    assert!(run(Answer::Error, std::slice::from_ref(&failure.token)).unwrap().remove(0).held());
 }
 
 /// What a recovery with the bug comes to under faults of these families, in eight recoveries.

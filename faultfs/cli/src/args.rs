@@ -7,8 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use faultfs::Profile;
-use faultfs::crash::Token;
-use faultfs::explore::{Bound, Partition, RecoveryFaults};
+use faultfs::explore::{Bound, Partition, RecoveryFaults, Token};
 use faultfs::plan::Plan;
 use faultfs::sweep::{self, Group};
 use faultfs_interpose::Commands;
@@ -288,16 +287,16 @@ pub(crate) enum Format {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Replay {
-    /// The token from a report; that of a sweep has blanks and stands in quotes.
+    /// The token from a report; one with faults has blanks and stands in quotes.
     pub(crate) token: AnyToken,
     #[command(flatten)]
     pub(crate) from: From,
 }
 
-/// A disk after a crash, or a run of a sweep.
+/// A recovery from a disk after a crash, or a run of a sweep.
 #[derive(Clone, Debug)]
 pub(crate) enum AnyToken {
-    Disk(Token),
+    Recovery(Box<Token>),
     Sweep(Box<sweep::Token>),
 }
 
@@ -307,7 +306,7 @@ impl FromStr for AnyToken {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.contains(": ") {
             true => text.parse().map(Box::new).map(AnyToken::Sweep),
-            false => text.parse().map(AnyToken::Disk),
+            false => text.parse().map(Box::new).map(AnyToken::Recovery),
         }
     }
 }

@@ -27,21 +27,28 @@ pub(crate) fn load(token: &str, from: &From) -> Result<Arc<Trace>, Trouble> {
 /// Recovers from the state once more, in this process, so that a debugger sees it.
 pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
     let token = match &args.token {
-        AnyToken::Disk(token) => token,
+        AnyToken::Recovery(token) => token,
         AnyToken::Sweep(token) => return faults::replay(token, &args.from),
     };
-    let trace = load(&token.trace, &args.from)?;
+    let trace = load(&token.state.trace, &args.from)?;
     let target = Target::of_subject(&trace.subject).map_err(Trouble::usage)?;
-    let (disk, marks) = explore::state(&trace, token).map_err(Trouble::usage)?;
+    let (disk, marks) = explore::state(&trace, &token.state).map_err(Trouble::usage)?;
     let session = Session::new().map_err(|e| Error::new(format!("no session folder: {e}")))?;
-    let mut check = |disk: &_, marks: &_| target.check(&trace, session.path(), disk, marks);
-    match explore::check_state(&mut check, &disk, &marks) {
+    let room = session.path();
+    let outcome = match token.faults.plan.rules().is_empty() {
+        true => {
+            let mut check = |disk: &_, marks: &_| target.check(&trace, room, disk, marks);
+            explore::check_state(&mut check, &disk, &marks)
+        }
+        false => target.recover(room, &disk, &marks, &token.faults),
+    };
+    match outcome {
         Ok(()) => {
             exit::print(&format!("{}: {}\n", token, Verdict::Held))?;
             Ok(exit::OK)
         }
         Err(broken) => {
-            let words = explore::in_words(&trace, token)?.join("\n  ");
+            let words = explore::in_words(&trace, &token.state)?.join("\n  ");
             exit::print(&format!("{}: {broken}\n  {words}\n", token))?;
             Ok(exit::FAILURE)
         }
@@ -50,8 +57,9 @@ pub(crate) fn replay(args: &Replay) -> Result<u8, Trouble> {
 
 /// Writes the state to a folder.
 pub(crate) fn materialize(args: &Materialize) -> Result<u8, Trouble> {
-    let trace = load(&args.token.trace, &args.from)?;
-    let (disk, marks) = explore::state(&trace, &args.token).map_err(Trouble::usage)?;
+    let token = &args.token.state;
+    let trace = load(&token.trace, &args.from)?;
+    let (disk, marks) = explore::state(&trace, token).map_err(Trouble::usage)?;
     let wrong = |what: &str| Trouble::usage(format!("{}: {what}", args.dir.display()));
     std::fs::create_dir_all(&args.dir).map_err(|e| wrong(&e.to_string()))?;
     let empty = std::fs::read_dir(&args.dir).map_err(|e| wrong(&e.to_string()))?.next().is_none();
@@ -59,7 +67,7 @@ pub(crate) fn materialize(args: &Materialize) -> Result<u8, Trouble> {
         return Err(wrong("is not empty; name a folder that is, or that does not exist"));
     }
     Folder::new(&args.dir).write(&disk).map_err(|e| wrong(&e.to_string()))?;
-    println!("{} of {}", args.token, trace.subject);
+    println!("{token} of {}", trace.subject);
     println!(
         "issued {:?}, acknowledged {:?}, failed {:?}",
         marks.issued, marks.acked, marks.failed

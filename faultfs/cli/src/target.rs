@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use faultfs::disk::Disk;
-use faultfs::explore::{self, Door, Plan, Settings};
+use faultfs::explore::{self, Door, Faults, Plan, Settings};
 use faultfs::report::Report;
 use faultfs::sweep::Group;
 use faultfs::trace::{Marks, Trace};
@@ -114,6 +114,26 @@ impl Target {
             Target::Command(commands) => {
                 let mut door = Traced::new(commands.clone());
                 explore::run(&subject, &mut door, &mut Restored::check, plan, settings)
+            }
+        }
+    }
+
+    /// Recovers from one disk of a run while faults go wrong, in this process, and tells whether it dies of them.
+    pub(crate) fn recover(
+        &self,
+        room: &Path,
+        disk: &Disk,
+        marks: &Marks,
+        faults: &Faults,
+    ) -> Result<(), Broken> {
+        match self {
+            Target::Sqlite(config) => {
+                let (door, check) = (&mut config.door(), &mut sqlite::check);
+                explore::faulty_recovery(door, check, room, disk, marks, faults)
+            }
+            Target::Command(commands) => {
+                let (door, check) = (&mut Traced::new(commands.clone()), &mut Restored::check);
+                explore::faulty_recovery(door, check, room, disk, marks, faults)
             }
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use faultfs::oracle::Log;
-use faultfs::report::Report;
+use faultfs::report::{Failure, Report};
 use faultfs::verdict::{Broken, Verdict};
 use faultfs_interpose::{ack, begin, explore};
 
@@ -67,5 +67,24 @@ fn what_a_failed_read_makes_a_recovery_throw_away_is_found() {
         assert!(fixed.held(), "{fixed}");
         assert!(fixed.bound.contains("; faults during recovery: "), "{fixed}");
         assert!(!fixed.bound.contains("faults during recovery: 0 "), "{fixed}");
+    }
+}
+
+/// An error that is not looked at ends the process: no disk tells of it, but how the process ended.
+#[test]
+fn a_recovery_that_a_failed_read_aborts_is_found() {
+    let exploration = explore(workload).named("log that aborts").recovery_faults(1);
+    let reports = exploration.reports(|root, marks| {
+        let records = recovered(root, true).unwrap_or_else(|_| std::process::abort());
+        Log::of(record).check(&records, marks)
+    });
+    if let Some(report) = reports.unwrap().pop() {
+        assert_eq!(report.verdict, Verdict::Aborted, "{report}");
+        let is_read = |failure: &Failure| {
+            let fault = failure.fault.as_deref().unwrap();
+            fault.starts_with("in the recovery: read log take 1 ")
+        };
+        assert!(report.failures.iter().any(is_read), "{report}");
+        assert!(report.not_measured.is_empty(), "{report}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a person asks to see again, by a token in the environment.
 
+use super::Token;
 use super::builder::Place;
-use crate::crash::Token;
 use crate::file::Saver;
 use crate::{Error, Result, file};
 
@@ -55,7 +55,7 @@ pub(crate) enum AnyToken {
 impl AnyToken {
     fn trace(&self) -> &str {
         match self {
-            AnyToken::OfState(token) => &token.trace,
+            AnyToken::OfState(token) => &token.state.trace,
             AnyToken::OfSweep(token) => &token.trace,
         }
     }

@@ -9,9 +9,8 @@ use super::asked::{AnyToken, REPLAY, asked_to_replay};
 use super::serving::Checks;
 use super::{
     Bound, Crashes, Door, Faults, InProcess, Oracle, Plan, Progress, RecoveryFaults, Replay,
-    Settings, Work, shard,
+    Settings, Token, Work, shard,
 };
-use crate::crash::Token;
 use crate::model::Profile;
 use crate::report::{self, Report};
 use crate::session;
@@ -223,8 +222,12 @@ impl<D: Door> Explore<D> {
     /// What the check says then counts for nothing, for an error is an answer; but what such a recovery has left,
     /// and what a power cut at some crash point after the fault leaves of that, must hold when it is recovered
     /// without faults. So is found what takes an unreadable log for an empty one, and what removes a log though
-    /// the sync of what it made of it has failed. A recovery that panics or dies of a fault leaves no record of
-    /// its disk, and makes the run not measured. Default: none.
+    /// the sync of what it made of it has failed. Default: none.
+    ///
+    /// A recovery that panics, aborts, hangs or runs out of memory under a fault is a failure with that verdict,
+    /// and what it has left is not looked at. An engine that is meant to stop itself by a panic is one whose check
+    /// catches it ([`catch_unwind`](std::panic::catch_unwind)) and returns an error, as a workload that is swept
+    /// does: then what the engine has left is looked at, too.
     ///
     /// ```
     /// use faultfs::explore::RecoveryFaults;
@@ -458,7 +461,7 @@ impl<D: Door> Explore<D> {
             return super::door::replay_only(&mut self.door, oracle, &trace, &token, settings);
         }
         for token in tokens(&self.first)? {
-            let trace = super::door::trace_of(&token, &trace, &settings.traces)?;
+            let trace = super::door::trace_of(&token.state, &trace, &settings.traces)?;
             super::door::replay(&mut self.door, oracle, &trace, &token)?;
         }
         let room = super::door::make(session.path().join("here"))?;

@@ -1,14 +1,15 @@
 //! A workload behind a door, and its recording and exploration.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::{Judge, Recovered};
+use super::judge::{Judge, Outcome, Recovered, panicked};
 use super::serving::work;
 use super::workers::Workers;
-use super::{Faults, Settings, Work};
-use crate::crash::Token;
+use super::{Faults, Settings, Token, Work};
+use crate::crash;
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
 use crate::reads::Reads;
@@ -147,7 +148,7 @@ pub struct Plan {
     pub launch: Launch,
     /// Which exploration of the program it is: see [`Launch::next_call`].
     pub call: u32,
-    /// Recover from this state only, in this process.
+    /// Make this recovery only, in this process.
     pub only: Option<Token>,
     /// Tokens of earlier failures, checked before anything else.
     pub first: Vec<Token>,
@@ -220,17 +221,26 @@ pub fn run<R: ?Sized>(
         return replay_only(door, oracle, &trace, token, settings);
     }
     for token in &plan.first {
-        let trace = trace_of(token, &trace, &settings.traces)?;
+        let trace = trace_of(&token.state, &trace, &settings.traces)?;
         let mut judge = Workers::new(plan, &*door, &trace, session.path())?;
-        let model = Model::new(trace.clone(), token.profile());
-        let outcome = judge.afresh(&model, &[token.to_string()], false)?.pop().flatten();
-        if let Some(Err(broken)) = outcome {
-            let words = super::in_words(&trace, token).unwrap_or_default().join("\n  ");
+        let model = Model::new(trace.clone(), token.state.profile());
+        if let Some(Err(broken)) = again(token, &model, &mut judge)? {
+            let words = super::in_words(&trace, &token.state).unwrap_or_default().join("\n  ");
             return Err(Error::new(format!("kept token {token} fails again: {broken}\n  {words}")));
         }
     }
     let mut judge = Workers::new(plan, &*door, &trace, session.path())?;
     super::explore_profiles(&trace, &plan.profiles, &plan.work, &mut judge, settings)
+}
+
+/// What comes of a kept token in a fresh process.
+fn again(token: &Token, model: &Model, judge: &mut dyn Judge) -> Result<Option<Outcome>> {
+    let state = token.state.to_string();
+    if !token.is_faulty() {
+        return Ok(judge.afresh(model, &[state], false)?.pop().flatten());
+    }
+    let recorded = judge.record_afresh(model, &[(state, token.faults.clone())])?.pop().flatten();
+    Ok(recorded.map(|recorded| recorded.map(drop)))
 }
 
 pub(crate) fn new_session() -> Result<Session> {
@@ -245,7 +255,11 @@ pub(super) fn make(folder: PathBuf) -> Result<PathBuf> {
 }
 
 /// The trace that a kept token is of: the present one, or a saved one.
-pub(crate) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Result<Arc<Trace>> {
+pub(crate) fn trace_of(
+    token: &crash::Token,
+    present: &Arc<Trace>,
+    traces: &Path,
+) -> Result<Arc<Trace>> {
     if super::trace_id(present) == token.trace {
         return Ok(present.clone());
     }
@@ -259,7 +273,7 @@ pub(crate) fn trace_of(token: &Token, present: &Arc<Trace>, traces: &Path) -> Re
     })
 }
 
-/// Recovers from one state, in this process.
+/// Makes one recovery, in this process.
 pub(crate) fn replay<R: ?Sized>(
     door: &mut dyn Door<Root = R>,
     oracle: &mut Oracle<'_, R>,
@@ -267,15 +281,50 @@ pub(crate) fn replay<R: ?Sized>(
     token: &Token,
 ) -> Result<()> {
     let session = new_session()?;
-    let (disk, marks) = super::state(trace, token)?;
+    let (disk, marks) = super::state(trace, &token.state)?;
     door.checks(trace);
-    let mut check = |disk: &Disk, marks: &Marks| {
-        door.check(session.path(), disk, &mut |root| oracle(root, marks))
+    let room = session.path();
+    let outcome = match token.is_faulty() {
+        true => faulty_recovery(door, oracle, room, &disk, &marks, &token.faults),
+        false => {
+            let mut check = |disk: &Disk, marks: &Marks| {
+                door.check(room, disk, &mut |root| oracle(root, marks))
+            };
+            super::check_state(&mut check, &disk, &marks)
+        }
     };
-    super::check_state(&mut check, &disk, &marks).map_err(|broken| {
-        let words = super::in_words(trace, token).unwrap_or_default().join("\n  ");
+    outcome.map_err(|broken| {
+        let words = super::in_words(trace, &token.state).unwrap_or_default().join("\n  ");
         Error::new(format!("{token}: {broken}\n  {words}"))
     })
+}
+
+/// Whether a recovery dies of faults, in this process: an error is an answer, a panic is none, and anything else that
+/// ends it ends the process.
+///
+/// # Errors
+///
+/// What it died of, or why it could not be made.
+pub fn faulty_recovery<R: ?Sized>(
+    door: &mut dyn Door<Root = R>,
+    oracle: &mut Oracle<'_, R>,
+    room: &Path,
+    disk: &Disk,
+    marks: &Marks,
+    faults: &Faults,
+) -> Result<(), Broken> {
+    // What the engine had in its hands when it panicked is its own.
+    let recover = AssertUnwindSafe(|| {
+        door.recover(room, disk, marks, faults, &mut |root| {
+            let _ = oracle(root, marks);
+            Ok(())
+        })
+    });
+    let recovered = catch_unwind(recover).unwrap_or_else(|panic| Err(panicked(panic)))?;
+    match recovered.trace.injected.is_empty() {
+        true => Err(Broken::not_measured("the recovery does not come to this call any more")),
+        false => Ok(()),
+    }
 }
 
 /// Recovers from one state and reports nothing but that; `present` is the run as it is recorded now.
@@ -286,9 +335,9 @@ pub(crate) fn replay_only<R: ?Sized>(
     token: &Token,
     settings: &Settings<'_>,
 ) -> Result<Vec<Report>> {
-    let trace = trace_of(token, present, &settings.traces)?;
+    let trace = trace_of(&token.state, present, &settings.traces)?;
     let outcome = replay(door, oracle, &trace, token);
-    if super::trace_id(present) == token.trace {
+    if super::trace_id(present) == token.state.trace {
         return outcome.map(|()| Vec::new());
     }
     let outcome = outcome.err().map_or(format!("{token}: held"), |error| error.to_string());

@@ -76,6 +76,39 @@ impl<'a> Hangs<'a> {
     }
 }
 
+/// Of recoveries with faults: how many that hang are waited for, and what has hung so far.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    max: u32,
+    hung: Vec<Kind>,
+}
+
+impl Patience {
+    /// So many whose faults strike alike are waited for.
+    pub(super) fn new(max: u32) -> Patience {
+        Patience { max, hung: Vec::new() }
+    }
+
+    /// All are waited for.
+    pub(super) fn endless() -> Patience {
+        Patience::new(u32::MAX)
+    }
+
+    /// Goes on where it was.
+    pub(super) fn hangs<'a>(
+        &mut self,
+        left_out: &'a [AtomicBool],
+        kind_of: &'a dyn Fn(usize) -> Kind,
+    ) -> Hangs<'a> {
+        Hangs::new(self.max, left_out, kind_of).after(std::mem::take(&mut self.hung))
+    }
+
+    /// What has hung meanwhile.
+    pub(super) fn keep(&mut self, hangs: Hangs<'_>) {
+        self.hung = hangs.into_hung();
+    }
+}
+
 /// As many flags, none of which is set.
 pub(crate) fn flags(count: usize) -> Vec<AtomicBool> {
     (0..count).map(|_| AtomicBool::new(false)).collect()

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use super::known::{How, Known};
-use super::{Faults, Partition, Progress, Settings, check_state};
+use super::{Faults, Partition, Patience, Progress, Settings, check_state};
 use crate::crash::{Builder, Token};
 use crate::disk::Disk;
 use crate::model::Model;
@@ -29,6 +29,22 @@ pub struct Recovered {
     /// The calls in order, where [`Faults::observe`] asks for them.
     pub calls: Vec<Seen>,
 }
+
+impl Recovered {
+    /// In the place of one that was not run, for others like it hung.
+    pub(super) fn left_out() -> Broken {
+        Broken::new(Verdict::NotMeasured, LEFT_OUT)
+    }
+
+    pub(super) fn is_left_out(broken: &Broken) -> bool {
+        broken.message() == LEFT_OUT
+    }
+}
+
+const LEFT_OUT: &str = "left out: others like it hung";
+
+/// What was done to a disk, or why that is not known.
+pub type Recorded = Result<Recovered, Broken>;
 
 /// An oracle, and how a disk comes before it.
 pub trait Recovery {
@@ -84,7 +100,8 @@ pub trait Judge {
     }
 
     /// What the check of each state does to its disk while something goes wrong, or nothing; none for those
-    /// that an interruption left out.
+    /// that an interruption left out. Those that are left out for others like them that hung are
+    /// not measured.
     ///
     /// # Errors
     ///
@@ -93,7 +110,19 @@ pub trait Judge {
         &mut self,
         model: &Model,
         states: &[(String, Faults)],
-    ) -> Result<Vec<Option<Result<Recovered, Broken>>>>;
+        patience: &mut Patience,
+    ) -> Result<Vec<Option<Recorded>>>;
+
+    /// The same in a process of its own, where there can be one, of which each may take ten times as long.
+    ///
+    /// # Errors
+    ///
+    /// Where no worker can be started.
+    fn record_afresh(
+        &mut self,
+        model: &Model,
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Recorded>>>;
 
     /// Why outcomes since the last call are not to be trusted: states that were known to hold, and did
     /// not when they were run.
@@ -169,7 +198,8 @@ impl Judge for InProcess<'_> {
         &mut self,
         model: &Model,
         states: &[(String, Faults)],
-    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
+        _: &mut Patience,
+    ) -> Result<Vec<Option<Recorded>>> {
         let mut builder = Builder::new(model);
         let mut record = |(token, faults): &(String, Faults)| {
             let (disk, marks) = builder.build(&parsed(token).state()).ok_or_else(no_such_state)?;
@@ -177,6 +207,14 @@ impl Judge for InProcess<'_> {
             catch_unwind(record).unwrap_or_else(|panic| Err(panicked(panic)))
         };
         Ok(states.iter().map(|state| Some(record(state))).collect())
+    }
+
+    fn record_afresh(
+        &mut self,
+        model: &Model,
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Recorded>>> {
+        self.record(model, states, &mut Patience::endless())
     }
 
     fn take_doubts(&mut self) -> Vec<String> {

@@ -7,6 +7,7 @@
 mod asked;
 mod builder;
 mod coverage;
+mod deaths;
 mod door;
 mod faults;
 mod findings;
@@ -19,6 +20,7 @@ mod recovery;
 mod serving;
 mod shard;
 mod shrink;
+mod token;
 mod typed;
 mod workers;
 
@@ -28,7 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use crate::crash::Bound;
-use crate::crash::{Builder, Listing, State, Token};
+use crate::crash::{self, Builder, Listing, State};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};
 use crate::report::{CREATION_NOT_DURABLE, Failure, Report, Shrunk};
@@ -38,17 +40,19 @@ use crate::{Error, Result, file};
 pub use asked::REPLAY;
 pub(crate) use asked::{AnyToken, asked_to_replay};
 pub use builder::Explore;
-pub use door::{Door, Oracle, Plan, run};
+pub use door::{Door, Oracle, Plan, faulty_recovery, run};
 pub(crate) use door::{new_session, replay, replay_only, trace_of};
 pub use faults::{Faults, RecoveryFaults};
 use findings::Looked;
 pub(crate) use findings::describe;
+pub use hangs::Patience;
 pub(crate) use judge::panicked;
-pub use judge::{Checked, InProcess, Judge, Outcome, Recovered, Recovery};
+pub use judge::{Checked, InProcess, Judge, Outcome, Recorded, Recovered, Recovery};
 pub use places::Crashes;
 pub use recovery::marks_before;
 pub(crate) use serving::{Checks, work};
 pub use shard::{MERGE, PARTITION, Partition, SHARDS, Shards, Work};
+pub use token::Token;
 pub use typed::{Typed, explore};
 pub(crate) use workers::Workers;
 
@@ -389,7 +393,7 @@ fn disagreement(token: &str, first: Verdict, second: &Outcome) -> String {
 /// # Errors
 ///
 /// Where the token belongs to another trace, or to one that has changed since.
-pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
+pub fn state(trace: &Arc<Trace>, token: &crash::Token) -> Result<(Disk, Marks)> {
     let (model, state) = named(trace, token)?;
     let built = Builder::new(&model).build(&state);
     built.map(|(disk, marks)| (disk, Marks::clone(&marks))).ok_or_else(|| {
@@ -404,12 +408,12 @@ pub fn state(trace: &Arc<Trace>, token: &Token) -> Result<(Disk, Marks)> {
 /// # Errors
 ///
 /// As [`state`].
-pub fn in_words(trace: &Arc<Trace>, token: &Token) -> Result<Vec<String>> {
+pub fn in_words(trace: &Arc<Trace>, token: &crash::Token) -> Result<Vec<String>> {
     let (model, state) = named(trace, token)?;
     Ok(losses::in_words(&model, &state))
 }
 
-fn named(trace: &Arc<Trace>, token: &Token) -> Result<(Model, State)> {
+fn named(trace: &Arc<Trace>, token: &crash::Token) -> Result<(Model, State)> {
     let id = trace_id(trace);
     if id != token.trace {
         return Err(Error::new(format!(

@@ -18,9 +18,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::deaths::{Deaths, is_death};
 use super::findings::{Kind, Looked};
-use super::hangs;
-use super::judge::{Judge, Outcome, Recovered};
+use super::hangs::{self, Patience};
+use super::judge::{Judge, Outcome, Recorded, Recovered};
 use super::{Faults, RecoveryFaults, Settings, confirm, findings, losses, trace_id};
 use crate::crash::{Bound, Builder, Listing, State};
 use crate::model::{Model, Profile};
@@ -71,6 +72,9 @@ struct Tried {
     injected: u64,
     /// Crash points after faults that were left out.
     left_out: u64,
+    deaths: Deaths,
+    /// Recoveries that were left out because others like them hung.
+    not_waited: u64,
 }
 
 impl Tried {
@@ -140,7 +144,7 @@ pub(super) fn explore(
     let mut whole = depth == 0 || descent.below(&run, depth)?;
     let (crashes, with_faults) = (descent.checked, descent.settings.recovery_faults.clone());
     whole = whole && (with_faults.recoveries == 0 || descent.faulty(&run, &with_faults)?);
-    let Descent { recorded, checked, failures, report, faults, .. } = descent;
+    let Descent { recorded, checked, failures, report, faults, judge, settings, .. } = descent;
     if depth > 0 {
         report.bound.push_str(&format!(
             "; crashes during recovery to depth {depth}: {recorded} recoveries, {crashes} further \
@@ -162,6 +166,16 @@ pub(super) fn explore(
     if !whole {
         report.not_measured.push("interrupted among the recoveries".into());
     }
+    if faults.not_waited > 0 {
+        let max = settings.bound.hangs;
+        report.not_measured.push(hangs::in_words(
+            faults.not_waited,
+            "recoveries with a fault",
+            max,
+        ));
+    }
+    let reasons = &mut report.not_measured;
+    report.failures.extend(faults.deaths.failures(&run.model, &run.id, judge, settings, reasons)?);
     report.failures.extend(failures.into_values());
     Ok(())
 }
@@ -174,7 +188,7 @@ impl Descent<'_, '_, '_> {
             let chunk = from..run.states.len().min(from + TOGETHER);
             let without = |index: usize| (run.tokens[index].clone(), Faults::default());
             let states: Vec<(String, Faults)> = chunk.clone().map(without).collect();
-            let recorded = self.judge.record(&run.model, &states)?;
+            let recorded = self.judge.record(&run.model, &states, &mut Patience::endless())?;
             let mut runs = Vec::new();
             for (index, recorded) in chunk.zip(recorded) {
                 match recorded {
@@ -204,7 +218,8 @@ impl Descent<'_, '_, '_> {
         let some: Vec<usize> = (0..run.states.len()).step_by(step).collect();
         let observed = |index: &usize| (run.tokens[*index].clone(), Faults::observing());
         let states: Vec<(String, Faults)> = some.iter().map(observed).collect();
-        let recorded = self.judge.record(&run.model, &states)?;
+        let recorded = self.judge.record(&run.model, &states, &mut Patience::endless())?;
+        let mut patience = Patience::new(self.settings.bound.hangs);
         for (index, recorded) in some.into_iter().zip(recorded) {
             let Some(recovered) = recorded else { return Ok(false) };
             let calls = recovered.as_ref().map_or(Vec::new(), |recovered| recovered.calls.clone());
@@ -217,7 +232,7 @@ impl Descent<'_, '_, '_> {
             };
             self.faults.recoveries += 1;
             for trials in trials.chunks(TOGETHER) {
-                if !self.tried(run, index, trials, faults)? {
+                if !self.tried(run, index, trials, faults, &mut patience)? {
                     return Ok(false);
                 }
             }
@@ -237,10 +252,11 @@ impl Descent<'_, '_, '_> {
         index: usize,
         trials: &[Trial],
         faults: &RecoveryFaults,
+        patience: &mut Patience,
     ) -> Result<bool> {
         let state = |trial: &Trial| (run.tokens[index].clone(), trial.faults.clone());
         let states: Vec<(String, Faults)> = trials.iter().map(state).collect();
-        let recorded = self.judge.record(&run.model, &states)?;
+        let recorded = self.judge.record(&run.model, &states, patience)?;
         let mut runs = Vec::new();
         for (trial, recorded) in trials.iter().zip(recorded) {
             let Some(recovered) = recorded.filter(|_| !(self.settings.interrupted)()) else {
@@ -249,6 +265,11 @@ impl Descent<'_, '_, '_> {
             // Not every recovery comes to what a plan is about.
             let is_met = |r: &Recovered| !r.trace.injected.is_empty();
             if faults.plan.is_some() && recovered.as_ref().is_ok_and(|r| !is_met(r)) {
+                continue;
+            }
+            if let Err(broken) = &recovered
+                && self.has_died(&run.states[index], trial, broken)
+            {
                 continue;
             }
             let Some(trace) = self.trace_of(run, index, Some(&trial.faults), recovered) else {
@@ -265,13 +286,27 @@ impl Descent<'_, '_, '_> {
         self.check(&runs, 0)
     }
 
+    /// Keeps a recovery in mind that died of its faults, or was left out because others like it hung; false for any
+    /// other reason not to be recorded.
+    fn has_died(&mut self, state: &State, trial: &Trial, broken: &Broken) -> bool {
+        match broken {
+            left_out if Recovered::is_left_out(left_out) => self.faults.not_waited += 1,
+            death if is_death(death) => {
+                self.faults.injected += 1;
+                self.faults.deaths.add(state, &trial.faults, death.clone());
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// The run of a recovery that could be recorded; that of another is not measured.
     fn trace_of(
         &mut self,
         run: &Run,
         index: usize,
         faults: Option<&Faults>,
-        recovered: Result<Recovered, Broken>,
+        recovered: Recorded,
     ) -> Option<Trace> {
         let why = match recovered {
             Ok(Recovered { trace, .. }) if faults.is_some() && trace.injected.is_empty() => {

@@ -17,7 +17,9 @@ use twox_hash::XxHash3_128;
 
 use super::findings::likeness;
 use super::hangs::{self, Hangs};
-use super::{Bound, Faults, Judge, Outcome, Recovered, RecoveryFaults, Settings, trace_id};
+use super::{
+    Bound, Faults, Judge, Outcome, Patience, Recorded, RecoveryFaults, Settings, trace_id,
+};
 use crate::file::{self, Form, Saver};
 use crate::model::{Model, Profile};
 use crate::trace::Trace;
@@ -204,8 +206,17 @@ macro_rules! left_to_the_judge {
             &mut self,
             model: &Model,
             states: &[(String, Faults)],
-        ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
-            self.judge.record(model, states)
+            patience: &mut Patience,
+        ) -> Result<Vec<Option<Recorded>>> {
+            self.judge.record(model, states, patience)
+        }
+
+        fn record_afresh(
+            &mut self,
+            model: &Model,
+            states: &[(String, Faults)],
+        ) -> Result<Vec<Option<Recorded>>> {
+            self.judge.record_afresh(model, states)
         }
     };
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::door::{Door, Plan};
 use super::findings::likeness;
 use super::hangs::{self, Hangs};
-use super::judge::{Judge, Outcome, Recovered, doubt, no_such_state};
+use super::judge::{Judge, Outcome, Recorded, Recovered, doubt, no_such_state};
 use super::serving::{Answer, Setup};
-use super::{Faults, Progress, Settings};
+use super::{Faults, Patience, Progress, Settings};
 use crate::model::Model;
+use crate::sweep::struck;
 use crate::trace::Trace;
 use crate::verdict::{Broken, Verdict};
 use crate::worker::{Pool, Role, Task};
@@ -183,6 +184,55 @@ impl Workers<'_> {
     }
 }
 
+/// Recoveries that are recorded.
+impl Workers<'_> {
+    fn recorders(&self, states: &[(String, Faults)], time_limit: Duration) -> Pool {
+        let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
+        let observe = states.iter().any(|(_, faults)| faults.observe);
+        let setup = Setup { trace, rooms, real_files: true, prune: false, record: true, observe };
+        self.pool_for(&setup, time_limit)
+    }
+
+    fn recorded(
+        &self,
+        pool: &Pool,
+        states: &[(String, Faults)],
+        patience: &mut Patience,
+    ) -> Result<Vec<Option<Recorded>>> {
+        let job = |(token, faults): &(String, Faults)| format!("{token}\n{faults}");
+        let jobs: Vec<String> = states.iter().map(job).collect();
+        let left_out = hangs::flags(jobs.len());
+        let kind_of = |index: usize| hangs::Kind::from([struck(&states[index].1.to_string())]);
+        let mut hangs = patience.hangs(&left_out, &kind_of);
+        let mut counts = |index: usize, answer: &Answered| {
+            let has_hung = matches!(answer, Err(broken) if broken.verdict() == Verdict::Hung);
+            hangs.counts(index, has_hung)
+        };
+        let go_on = |_: &Answered| ControlFlow::Continue(());
+        let answers = answers_but(pool, &jobs, &left_out, &mut counts, go_on)?;
+        patience.keep(hangs);
+        let all = answers.into_iter().zip(&left_out);
+        all.map(|(answer, left_out)| match left_out.load(Relaxed) {
+            true => Ok(Some(Err(Recovered::left_out()))),
+            false => answer.map(|answer| self.kept(answer)).transpose(),
+        })
+        .collect()
+    }
+
+    /// What a recovery did, under the name of the run and where workers find it.
+    fn kept(&self, answer: Answered) -> Result<Recorded> {
+        let Recovered { trace, calls } = match answer {
+            Ok(Answer::Recorded(recovered)) => *recovered,
+            Ok(_) => return Ok(Err(no_such_state())),
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let trace = Trace { subject: self.subject.clone(), ..trace };
+        file::save(&trace, &self.rooms)
+            .map_err(|error| Error::new(format!("cannot write a trace to the session: {error}")))?;
+        Ok(Ok(Recovered { trace, calls }))
+    }
+}
+
 impl Judge for Workers<'_> {
     fn judge(
         &mut self,
@@ -225,31 +275,19 @@ impl Judge for Workers<'_> {
         &mut self,
         _: &Model,
         states: &[(String, Faults)],
-    ) -> Result<Vec<Option<Result<Recovered, Broken>>>> {
-        let (trace, rooms) = (self.trace.clone(), self.rooms.clone());
-        let observe = states.iter().any(|(_, faults)| faults.observe);
-        let setup = Setup { trace, rooms, real_files: true, prune: false, record: true, observe };
-        let pool = self.pool_for(&setup, self.plan.time_limit).fresh_processes(!self.repeats);
-        let job = |(token, faults): &(String, Faults)| format!("{token}\n{faults}");
-        let jobs: Vec<String> = states.iter().map(job).collect();
-        let answers = answers(&pool, &jobs, |_| ControlFlow::Continue(()))?;
-        let mut recorded = Vec::new();
-        for answer in answers {
-            recorded.push(match answer {
-                Some(Ok(Answer::Recorded(recovered))) => {
-                    let Recovered { trace, calls } = *recovered;
-                    let trace = Trace { subject: self.subject.clone(), ..trace };
-                    file::save(&trace, &self.rooms).map_err(|error| {
-                        Error::new(format!("cannot write a trace to the session: {error}"))
-                    })?;
-                    Some(Ok(Recovered { trace, calls }))
-                }
-                Some(Ok(_)) => Some(Err(no_such_state())),
-                Some(Err(broken)) => Some(Err(broken)),
-                None => None,
-            });
-        }
-        Ok(recorded)
+        patience: &mut Patience,
+    ) -> Result<Vec<Option<Recorded>>> {
+        let pool = self.recorders(states, self.plan.time_limit).fresh_processes(!self.repeats);
+        self.recorded(&pool, states, patience)
+    }
+
+    fn record_afresh(
+        &mut self,
+        _: &Model,
+        states: &[(String, Faults)],
+    ) -> Result<Vec<Option<Recorded>>> {
+        let pool = self.recorders(states, self.plan.time_limit * 10).fresh_processes(true);
+        self.recorded(&pool, states, &mut Patience::endless())
     }
 
     fn take_doubts(&mut self) -> Vec<String> {

@@ -140,7 +140,7 @@ fn place(case: &str, outcome: &Outcome) -> String {
 }
 
 /// The kind of call that a case strikes, and the path, without numbers.
-pub(super) fn struck(case: &str) -> String {
+pub(crate) fn struck(case: &str) -> String {
     without_numbers(&case.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
 
@@ -151,7 +151,7 @@ fn site(outcome: &Outcome) -> Option<Site> {
 }
 
 /// A message without its numbers: a bug in a loop is one bug.
-fn without_numbers(message: &str) -> String {
+pub(crate) fn without_numbers(message: &str) -> String {
     let mut out = String::new();
     for c in message.chars() {
         match c.is_ascii_digit() {
@@ -168,7 +168,7 @@ fn without_numbers(message: &str) -> String {
 }
 
 /// Of one kind: how long it was waited for is no part of a hang.
-pub(super) fn is_alike(one: &Broken, other: &Broken) -> bool {
+pub(crate) fn is_alike(one: &Broken, other: &Broken) -> bool {
     let same_words = || without_numbers(one.message()) == without_numbers(other.message());
     one.verdict() == other.verdict() && (one.verdict() == Verdict::Hung || same_words())
 }

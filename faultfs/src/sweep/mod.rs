@@ -48,6 +48,7 @@ pub use builder::{Sweep, sweep};
 pub use case::Token;
 pub use cases::Group;
 pub(crate) use cases::{Trial, on_recovery};
+pub(crate) use findings::{is_alike, struck, without_numbers};
 
 use crate::explore::{self, Door, Faults, Oracle, Progress, Settings};
 use crate::model::Profile;
@@ -79,7 +80,7 @@ pub struct Plan {
     /// Do this run only.
     pub only: Option<Token>,
     /// Recover from this state of the run without faults only, in this process.
-    pub state: Option<crate::crash::Token>,
+    pub state: Option<explore::Token>,
 }
 
 /// Crash points after a fault, unless told otherwise.

@@ -65,6 +65,6 @@ fn on_disk<R: ?Sized>(
         true => "",
         false => "\nthis is a disk of the saved run; the run with the fault has changed since",
     };
-    explore::replay(&mut **door, &mut **oracle, &trace, state)
+    explore::replay(&mut **door, &mut **oracle, &trace, &state.clone().into())
         .map_err(|error| Error::new(format!("{token}: {error}{changed}")))
 }

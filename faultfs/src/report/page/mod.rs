@@ -14,9 +14,9 @@ use std::sync::Arc;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{CREATION_NOT_DURABLE, Failure, Fate, Loss, Part, Report};
-use crate::crash::{Builder, State, Token};
+use crate::crash::{Builder, State};
 use crate::disk::Disk;
-use crate::explore::trace_id;
+use crate::explore::{Token, trace_id};
 use crate::model::Model;
 use crate::trace::Trace;
 use crate::verdict::Verdict;
@@ -185,7 +185,7 @@ struct Shown<'a> {
 impl<'a> Shown<'a> {
     /// `None` where the power went in another run, or in a recovery.
     fn of(model: &'a Model, failure: &'a Failure) -> Option<Self> {
-        let token: Token = failure.token.parse().ok()?;
+        let token = failure.token.parse::<Token>().ok()?.state;
         if !failure.before.is_empty() || token.trace != trace_id(&model.trace) {
             return None;
         }
