@@ -101,7 +101,8 @@ pub(crate) struct Torture {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) memory_limit: Option<u64>,
     /// Sweep: fail every call in turn with every fault of these families (all, or a list of crash, io,
-    /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too.
+    /// fsync, nospace, short, torn, bitrot), once and for ever; with `crash` the power goes afterwards, too. The calls
+    /// of a command that change something can fail: io, fsync, nospace; and what it left can rot: bitrot.
     #[arg(long, value_name = "FAMILIES", value_delimiter = ',', conflicts_with_all = ["plan", "partition", "junit", "baseline", "recovery_depth", "recovery_faults", "recovery_plan"])]
     pub(crate) faults: Vec<Families>,
     /// Run once while these faults are armed (`sync *.db take 1 -> fail EIO`), then cut the power.

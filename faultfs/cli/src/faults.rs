@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::args::{Format, From, Torture};
 use crate::exit::{self, Trouble};
 use crate::replay;
-use crate::sqlite::{self, Config};
+use crate::target::Target;
 use crate::torture::in_bytes;
 
 /// One configuration and one family of faults, or one plan.
@@ -41,7 +41,7 @@ enum What {
     Plan(plan::Plan),
 }
 
-pub(crate) fn run(args: &Torture, configs: &[Config]) -> Result<u8, Trouble> {
+pub(crate) fn run(args: &Torture, targets: &[Target]) -> Result<u8, Trouble> {
     let asked = args.families();
     let families = asked.iter().filter(|group| **group != Group::Crash);
     let mut whats: Vec<What> = families.copied().map(What::Family).collect();
@@ -57,9 +57,9 @@ pub(crate) fn run(args: &Torture, configs: &[Config]) -> Result<u8, Trouble> {
         ProgressStyle::with_template("{msg:34} {wide_bar} {pos}/{len} faults").expect("a template"),
     );
     let mut runs = Vec::new();
-    let planned = configs.len() * whats.len();
-    for (config, what) in configs.iter().flat_map(|config| whats.iter().map(move |w| (config, w))) {
-        match swept(config, what, crashes, args, &bar) {
+    let planned = targets.len() * whats.len();
+    for (target, what) in targets.iter().flat_map(|target| whats.iter().map(move |w| (target, w))) {
+        match swept(target, what, crashes, args, &bar) {
             Ok(more) => runs.extend(more),
             Err(_) if session::interrupted() => {}
             Err(error) => return Err(error.into()),
@@ -98,7 +98,7 @@ fn code(runs: &[Run]) -> u8 {
 }
 
 fn swept(
-    config: &Config,
+    target: &Target,
     what: &What,
     crashes: bool,
     args: &Torture,
@@ -113,9 +113,9 @@ fn swept(
     explored.real_files = args.real_files;
     let mut plan = sweep::Plan::new(explored);
     plan.crash_points = args.crash_points.unwrap_or(plan.crash_points);
-    let crashes = crashes && (config.sweeps_under().is_some() || !args.profiles.is_empty());
+    let crashes = crashes && (target.sweeps_under().is_some() || !args.profiles.is_empty());
     plan.profiles = match args.profiles.is_empty() {
-        true => vec![config.sweeps_under().unwrap_or(Profile::PROCESS_KILL)],
+        true => vec![target.sweeps_under().unwrap_or(Profile::PROCESS_KILL)],
         false => args.profiles.clone(),
     };
     plan.groups = if crashes { vec![Group::Crash] } else { Vec::new() };
@@ -131,7 +131,7 @@ fn swept(
     };
     let mut progress = |progress: Progress| match progress {
         Progress::Listed(count) => {
-            bar.set_message(format!("{} {name}", config.subject()));
+            bar.set_message(format!("{} {name}", target.subject()));
             bar.set_length(count);
             bar.set_position(0);
         }
@@ -149,22 +149,16 @@ fn swept(
         interrupted: &session::interrupted,
     };
     let since = Instant::now();
-    let reports = sweep::run(
-        &config.subject(),
-        &mut config.door(),
-        &mut sqlite::check,
-        &plan,
-        &mut settings,
-    )?;
+    let reports = target.sweep(&plan, &mut settings)?;
     let seconds = since.elapsed().as_secs_f64() / reports.len().max(1) as f64;
     let run = |report: Report| {
         let faults = name.clone();
         let power_cut = crashes.then_some(report.profile);
         let (expected, because) = match what {
-            What::Family(group) => config.expected_of(*group, power_cut),
+            What::Family(group) => target.expected_of(*group, power_cut),
             What::Plan(_) => (&[Verdict::Held][..], ""),
         };
-        Run { config: config.name, faults, crashes, expected, because, report, seconds }
+        Run { config: target.config(), faults, crashes, expected, because, report, seconds }
     };
     Ok(reports.into_iter().map(run).collect())
 }
@@ -172,7 +166,7 @@ fn swept(
 /// One run of a sweep again.
 pub(crate) fn replay(token: &Token, from: &From) -> Result<u8, Trouble> {
     let trace = replay::load(&token.trace, from)?;
-    let config = Config::of_subject(&trace.subject).map_err(Trouble::usage)?;
+    let target = Target::of_subject(&trace.subject).map_err(Trouble::usage)?;
     let launch = Launch::program()?;
     let call = launch.next_call();
     let mut plan = sweep::Plan::new(explore::Plan::new(launch, call));
@@ -188,9 +182,7 @@ pub(crate) fn replay(token: &Token, from: &From) -> Result<u8, Trouble> {
         progress: &mut |_| {},
         interrupted: &session::interrupted,
     };
-    let done =
-        sweep::run(&trace.subject, &mut config.door(), &mut sqlite::check, &plan, &mut settings);
-    match done {
+    match target.sweep(&plan, &mut settings) {
         Ok(_) => {
             exit::print(&format!("{token}: {}\n", Verdict::Held))?;
             Ok(exit::OK)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use faultfs::disk::Disk;
 use faultfs::explore::{self, Door, Faults, Plan, Settings};
 use faultfs::report::Report;
-use faultfs::sweep::Group;
+use faultfs::sweep::{self, Group};
 use faultfs::trace::{Marks, Trace};
 use faultfs::verdict::{Broken, Verdict};
 use faultfs::{Error, Profile};
@@ -53,14 +53,6 @@ impl Target {
         }
     }
 
-    /// The configuration of SQLite, where it is one.
-    pub(crate) fn sqlite(&self) -> Option<Config> {
-        match self {
-            Target::Sqlite(config) => Some(*config),
-            Target::Command(_) => None,
-        }
-    }
-
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Target::Sqlite(_) => "sqlite",
@@ -97,6 +89,45 @@ impl Target {
             }
             Target::Sqlite(config) => config.expected(profile),
             Target::Command(_) => &[Verdict::Held],
+        }
+    }
+
+    /// The model of the power cuts of a sweep, unless told otherwise. What fails in the sync of a command fails as on
+    /// ext4.
+    pub(crate) fn sweeps_under(&self) -> Option<Profile> {
+        match self {
+            Target::Sqlite(config) => config.sweeps_under(),
+            Target::Command(_) => Some(Profile::EXT4),
+        }
+    }
+
+    /// The verdicts that are no surprise when faults of a family are injected, and why.
+    pub(crate) fn expected_of(
+        &self,
+        group: Group,
+        power_cut: Option<Profile>,
+    ) -> (&'static [Verdict], &'static str) {
+        match self {
+            Target::Sqlite(config) => config.expected_of(group, power_cut),
+            Target::Command(_) => (HELD, ""),
+        }
+    }
+
+    /// Runs it with every fault, and looks at what is left.
+    pub(crate) fn sweep(
+        &self,
+        plan: &sweep::Plan,
+        settings: &mut Settings<'_>,
+    ) -> Result<Vec<Report>, Error> {
+        let subject = self.subject();
+        match self {
+            Target::Sqlite(config) => {
+                sweep::run(&subject, &mut config.door(), &mut sqlite::check, plan, settings)
+            }
+            Target::Command(commands) => {
+                let mut door = Traced::new(commands.clone());
+                sweep::run(&subject, &mut door, &mut Restored::check, plan, settings)
+            }
         }
     }
 

@@ -25,16 +25,8 @@ pub(crate) fn run(args: &Torture) -> Result<u8, Trouble> {
         return Err(Trouble::usage(needless));
     }
     let is_sweep = !args.faults.is_empty() || args.plan.is_some();
-    let injects = is_sweep || recovery_faults.recoveries > 0;
-    if injects && targets.iter().any(|target| matches!(target, Target::Command(_))) {
-        return Err(Trouble::usage(
-            "a command is tortured by power cuts: --faults, --plan, --recovery-faults and --recovery-plan are for \
-             sqlite",
-        ));
-    }
     if is_sweep {
-        let configs = targets.iter().filter_map(Target::sqlite);
-        return faults::run(args, &configs.collect::<Vec<_>>());
+        return faults::run(args, &targets);
     }
     let profiles = match args.profiles.is_empty() {
         true => Profile::MAIN.to_vec(),

@@ -329,15 +329,7 @@ fn what_cannot_be_done_is_said_with_its_mend() {
         (&["torture", "command"][..], "say what runs: --workload"),
         (&["torture", "command", "--workload", "true"], "there is no --check"),
         (&[&["torture", "sqlite"][..], &both].concat(), "are for the target `command`"),
-        (
-            &[&["torture", "command", "--recovery-faults", "io"][..], &both].concat(),
-            "--recovery-faults and --recovery-plan are for sqlite",
-        ),
         (&[&["torture", "postgres"][..], &both].concat(), "there are sqlite and command"),
-        (
-            &[&["torture", "command", "--faults", "io"][..], &both].concat(),
-            "--recovery-faults and --recovery-plan are for sqlite",
-        ),
     ] {
         let output = bench.run(args);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
@@ -351,6 +343,90 @@ fn what_cannot_be_done_is_said_with_its_mend() {
         "{}",
         text(&output)
     );
+}
+
+/// A sweep of a command, or one plan, and the exit code.
+fn swept(bench: &Bench, workload: &str, check: &str, faults: &[&str]) -> (Value, i32) {
+    let what = ["torture", "command", "--workload", workload, "--check", check];
+    let output =
+        bench.run(&[&what[..], faults, &["--traces", "traces", "--format", "json"]].concat());
+    let mut json: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    (json["sweeps"][0]["report"].take(), output.status.code().unwrap())
+}
+
+const IS_SAVED: &str = r#"[ ! -s "$FAULTFS_OUTPUT" ] || [ "$(cat a 2> /dev/null)" = value ] || { echo "lost: a" >&2; exit 1; }"#;
+
+/// Of a sync that has failed the pages are clean, and the next one has nothing to write: the lesson of PostgreSQL's
+/// "fsyncgate". The fixed twin gives up.
+#[test]
+fn a_command_that_syncs_again_after_a_failed_sync_is_found_and_one_that_gives_up_holds() {
+    let bench = Bench::new();
+    let crash = ["--faults", "crash,fsync"];
+    let again = "printf value > a; (sync a || sync a) && sync . && echo saved";
+    let (report, code) = swept(&bench, again, IS_SAVED, &crash);
+    assert_eq!((report["verdict"].as_str(), code), (Some("lost"), 1), "{report}");
+    let failure = &report["failures"][0];
+    let fault = failure["fault"].as_str().unwrap();
+    assert!(fault.starts_with("sync a take 1 -> fail "), "{report}");
+    let token = failure["token"].as_str().unwrap();
+    let replayed = bench.run(&["replay", token, "--traces", "traces"]);
+    assert_eq!(replayed.status.code(), Some(1), "{}", text(&replayed));
+    assert!(text(&replayed).contains("lost: a"), "{}", text(&replayed));
+
+    let once = "printf value > a; sync a && sync . && echo saved";
+    let (report, code) = swept(&bench, once, IS_SAVED, &crash);
+    assert_eq!((report["verdict"].as_str(), code), (Some("held"), 0), "{report}");
+    let swept = &report["swept"];
+    assert_eq!(swept["runs"], swept["cases"]["fsync"], "{swept}");
+    assert!(swept["injected"].as_u64() >= swept["runs"].as_u64(), "{swept}");
+    assert_eq!(swept["calls"], 4, "a create, a write, two syncs: {swept}");
+}
+
+/// Every kind of call, by its errors before its effect and after it.
+#[test]
+fn a_command_that_does_not_look_at_errors_is_found_by_each_family() {
+    let bench = Bench::new();
+    let careless = "printf value > new; mv new a; echo saved";
+    for (faults, first) in [("nospace", "write new"), ("io", "create new")] {
+        let (report, code) = swept(&bench, careless, IS_SAVED, &["--faults", faults]);
+        assert_eq!((report["verdict"].as_str(), code), (Some("lost"), 1), "{report}");
+        let failures = report["failures"].as_array().unwrap();
+        let has =
+            |call: &str| failures.iter().any(|f| f["fault"].as_str().unwrap().starts_with(call));
+        assert!(has(first), "{report}");
+        assert!(faults == "nospace" || has("rename new take 1 -> fail "), "{report}");
+        let careful = careless.replace(';', " &&");
+        let (report, code) = swept(&bench, &careful, IS_SAVED, &["--faults", faults]);
+        assert_eq!((report["verdict"].as_str(), code), (Some("held"), 0), "{report}");
+    }
+    // What is done all the same and then called a failure.
+    let plan = ["--plan", "rename new take 1 -> fail-after EIO", "--profile", "process-kill"];
+    let gone = "printf value > new; mv new a || rm a; echo saved";
+    assert_eq!(swept(&bench, gone, IS_SAVED, &plan).0["verdict"], "lost");
+    let short = ["--plan", "write * -> short 1", "--profile", "process-kill"];
+    let (report, code) = swept(&bench, gone, IS_SAVED, &short);
+    assert_eq!((report["verdict"].as_str(), code), (Some("not-measured"), 3), "{report}");
+    let why = report["not_measured"][0].as_str().unwrap();
+    assert!(why.contains("as in `sync * take 1 -> fail EIO`"), "{why}");
+}
+
+#[test]
+fn a_repair_that_ignores_an_error_is_found_by_faults_in_recoveries() {
+    let bench = Bench::new();
+    let more =
+        ["--setup", "echo value > backup", "--recovery-faults", "nospace", "--recoveries", "2"];
+    let repaired =
+        |check: &str| bench.torture("process-kill", "rm -f data; echo go", check, &more).0;
+    let is_there = r#"[ "$(cat data)" = value ]"#;
+    let bad = repaired(&format!("[ ! -e backup ] || {{ cp backup data; rm backup; }}; {is_there}"));
+    assert_eq!(bad["verdict"], "corrupt", "{bad}");
+    let before = bad["failures"][0]["before"].as_array().unwrap().last().unwrap().as_str().unwrap();
+    assert!(before.starts_with("in that recovery: "), "{bad}");
+    let good =
+        repaired(&format!("[ ! -e backup ] || {{ cp backup data && rm backup; }} && {is_there}"));
+    assert_eq!(good["verdict"], "held", "{good}");
+    assert!(!good["bound"].as_str().unwrap().contains("faults during recovery: 0 "), "{good}");
 }
 
 /// Not even where the tool has no time to see to it.

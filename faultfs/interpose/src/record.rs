@@ -144,7 +144,7 @@ impl Kind {
 }
 
 /// How far the door reaches in a call.
-pub(crate) const REACHES: [Reach; 3] = [Reach::Call, Reach::File, Reach::Filesystem];
+pub(crate) const REACHES: [Reach; 4] = [Reach::Call, Reach::File, Reach::Filesystem, Reach::Answer];
 
 /// Flags of a write record.
 pub(crate) mod write {
@@ -207,6 +207,10 @@ impl Log {
     /// A log as its writer has it.
     pub(crate) fn of_writer(bytes: Vec<u8>) -> Self {
         Self { bytes }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn header(&self, index: usize) -> u64 {

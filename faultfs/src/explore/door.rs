@@ -62,7 +62,7 @@ pub trait Door {
         false
     }
 
-    /// Told once, before the first check, of which run the disks are.
+    /// Told before the first check of the disks of a run which one it is.
     fn checks(&mut self, trace: &Trace) {
         let _ = trace;
     }

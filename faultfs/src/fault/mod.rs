@@ -214,6 +214,7 @@ impl Fault {
             Fault::FailSync { how: SyncFailure { only: Some(_), .. }, .. } => Reach::Filesystem,
             Fault::Misdirect(Place { file: None, .. }) => Reach::File,
             Fault::Misdirect(_) | Fault::Stale(_) | Fault::BothNames(_) => Reach::Filesystem,
+            Fault::Fail(_) | Fault::FailAfter(_) => Reach::Answer,
             _ => Reach::Call,
         }
     }

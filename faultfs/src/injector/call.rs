@@ -33,6 +33,8 @@ pub struct Call<'a> {
 /// not injected into the call, which the rule then does not count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Reach {
+    /// Less: it can let the call fail, before its effect or after it.
+    Answer,
     /// Nothing more.
     Call,
     /// It can read and write the same file anywhere.

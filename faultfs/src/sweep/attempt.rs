@@ -97,12 +97,14 @@ pub(super) struct Tester<'a, 'o, R: ?Sized> {
     pub(super) known: Known,
 }
 
-/// What has held before holds again: the check sees the disk and the marks, and nothing else.
+/// What has held before holds again: the check sees the disk, the marks and what was said in them, and nothing else.
 #[derive(Default)]
 pub(super) struct Known {
     disks: HashSet<(u128, u128)>,
     /// Runs that differ in nothing that a disk or a mark could show.
     runs: HashMap<u128, Attempt>,
+    /// What the run that is looked at has said in its acknowledgements: see [`Trace::output`].
+    said: Vec<Vec<u8>>,
 }
 
 impl<R: ?Sized> Tester<'_, '_, R> {
@@ -181,6 +183,7 @@ impl<R: ?Sized> Tester<'_, '_, R> {
                 (crash_points, left_out, states);
             return;
         }
+        self.looks_at(trace);
         let profile: Profile = self.bound.profile.parse().expect("a profile prints its name");
         let model = Model::new(trace.clone(), profile);
         let crash_points = self.bound.crash_points.filter(|_| manner.crashes);
@@ -212,15 +215,21 @@ impl<R: ?Sized> Tester<'_, '_, R> {
 
     fn rot(&mut self, job: &Job, rot: &Rot) -> Attempt {
         let mut attempt = Attempt { place: format!("rot {}", rot.path), ..Attempt::default() };
-        let Some((disk, marks)) = self.base.as_ref().and_then(|base| rotten(base, rot)) else {
-            return attempt;
-        };
+        let Some(base) = self.base.clone() else { return attempt };
+        let Some((disk, marks)) = rotten(&base, rot) else { return attempt };
+        self.looks_at(&base);
         (attempt.fired, attempt.states) = (1, 1);
         let token = rot.state.to_string();
         if let Err(broken) = self.check(job, &token, &disk, &marks, true) {
             attempt.failures.push((token, broken));
         }
         attempt
+    }
+
+    /// The disks that are checked from now on are of this run.
+    pub(super) fn looks_at(&mut self, trace: &Trace) {
+        self.door.checks(trace);
+        self.known.said.clone_from(&trace.output);
     }
 
     fn check(
@@ -231,7 +240,8 @@ impl<R: ?Sized> Tester<'_, '_, R> {
         marks: &Marks,
         silent: bool,
     ) -> Result<(), Broken> {
-        let key = (disk.digest(), XxHash3_128::oneshot(&postcard::to_stdvec(marks)?));
+        let told = postcard::to_stdvec(&(marks, &self.known.said))?;
+        let key = (disk.digest(), XxHash3_128::oneshot(&told));
         if self.known.disks.contains(&key) {
             return Ok(());
         }

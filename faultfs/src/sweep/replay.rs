@@ -28,6 +28,7 @@ pub(super) fn replay<R: ?Sized>(
         let base = explore::trace_of(&rot.state, base, &settings.traces)?;
         let (disk, marks) = rotten(&base, rot)
             .ok_or_else(|| Error::new(format!("{token}: there is no such data on this disk")))?;
+        runs.tester.looks_at(&base);
         return match runs.recover(&disk, &marks) {
             Err(broken) if broken.verdict() != Verdict::Unopenable => Err(failed(broken)),
             _ => Ok(()),

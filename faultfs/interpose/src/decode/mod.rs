@@ -82,7 +82,11 @@ impl SoFar {
 /// # Errors
 /// `InvalidData` as for [`decode`].
 pub fn calls(log: &Path) -> io::Result<Vec<Seen>> {
-    let log = Log::read(File::open(log)?)?;
+    calls_of(&Log::read(File::open(log)?)?)
+}
+
+/// As [`calls`].
+pub(crate) fn calls_of(log: &Log) -> io::Result<Vec<Seen>> {
     if log.header(header::OBSERVED) == 0 {
         return Ok(Vec::new());
     }

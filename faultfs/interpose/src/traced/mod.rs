@@ -20,7 +20,12 @@
 //! a server that runs already and is asked to write below the folder, and programs of another architecture (32-bit
 //! ones). What they do makes the run `not-measured`: after the recording, the trace must lead to what the folder
 //! holds. `setuid` programs run without their privileges. `io_uring` and `libaio` are refused as by a kernel without
-//! them. Nothing can go wrong but the power: faults are not injected here.
+//! them.
+//!
+//! What can go wrong besides the power are calls that change something or make it durable: they fail, before their
+//! effect or after it. A sync that fails does what it does on ext4: what it was about is clean in memory, and no later
+//! sync writes it. What a command reads cannot go wrong, nor what it has mapped; no call is done in part, and no disk
+//! is too small.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -35,12 +40,14 @@ use std::sync::Arc;
 
 use faultfs::disk::Disk;
 use faultfs::explore::{Door, Faults, Recovered};
+use faultfs::fault::Fault;
 use faultfs::folder::{Folder, snapshot};
+use faultfs::plan::Rule;
 use faultfs::trace::{Marks, Trace};
 use faultfs::verdict::Broken;
-use faultfs::{Error, Result, Seen, file, worker};
+use faultfs::{Error, Injector, Result, Seen, file, worker};
 
-use crate::decode::decode_log;
+use crate::decode::{calls, calls_of, decode_log};
 use crate::record::Log;
 use crate::verify;
 
@@ -67,6 +74,8 @@ const OUTPUT: &str = "output";
 const ERRORS: &str = "errors";
 const SAID: &str = "said";
 const TRACE: &str = "trace";
+/// The log of a run whose calls are asked for.
+const LOG: &str = "log";
 
 /// The traced door, with commands behind it.
 ///
@@ -99,12 +108,12 @@ impl Traced {
         Traced { commands, said: Arc::default(), states: BTreeMap::new() }
     }
 
-    fn restored(&self, room: &Path, records: bool) -> Restored {
+    fn restored(&self, room: &Path, records: Option<&Faults>) -> Restored {
         Restored {
             command: self.commands.check.clone(),
             room: room.into(),
             said: self.said.clone(),
-            records,
+            records: records.cloned(),
             recorded: RefCell::default(),
         }
     }
@@ -116,7 +125,8 @@ pub struct Restored {
     command: String,
     room: PathBuf,
     said: Arc<[Vec<u8>]>,
-    records: bool,
+    /// What is done is recorded, while this goes wrong.
+    records: Option<Faults>,
     recorded: RefCell<Option<Log>>,
 }
 
@@ -138,11 +148,12 @@ impl Restored {
         let place = Place { room: &self.room };
         let mut command = place.command(&self.command).map_err(unchecked)?;
         command.env("FAULTFS_OUTPUT", &file);
-        let status = if self.records {
+        let status = if let Some(faults) = &self.records {
             let output = self.room.join(OUTPUT);
             let said = self.said_by(marks).len() as u64;
             let (status, recorded) =
-                tracer::record(&mut command, &place.root(), &output, said).map_err(untraced)?;
+                tracer::record(&mut command, &place.root(), &output, said, armed(faults))
+                    .map_err(untraced)?;
             self.recorded.replace(Some(recorded.log));
             status
         } else {
@@ -277,11 +288,15 @@ impl Door for Traced {
         }
         let base = snapshot(&place.root())?;
         let mut command = place.command(&self.commands.workload)?;
-        let recorded = tracer::record(&mut command, &place.root(), &room.join(OUTPUT), 0);
+        let (root, output) = (place.root(), room.join(OUTPUT));
+        let recorded = tracer::record(&mut command, &root, &output, 0, armed(faults));
         let (status, Recorded { log, said }) = recorded.map_err(untraced)?;
         let mut trace = read(&log, base, &place.root())?;
         trace.output = said;
         fs::write(room.join(TRACE), file::encode(&trace))?;
+        if faults.observe {
+            fs::write(room.join(LOG), log.bytes())?;
+        }
         place.require("workload", status)
     }
 
@@ -292,8 +307,12 @@ impl Door for Traced {
         file::decode(&bytes)
     }
 
-    fn calls(&mut self, _: &Path) -> Result<Vec<Seen>> {
-        Ok(Vec::new())
+    fn calls(&mut self, room: &Path) -> Result<Vec<Seen>> {
+        let path = room.join(LOG);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        calls(&path).map_err(|error| Error::new(format!("cannot read {}: {error}", path.display())))
     }
 
     fn checks(&mut self, trace: &Trace) {
@@ -309,7 +328,7 @@ impl Door for Traced {
         let folder = || Folder::new(room.join(ROOT));
         let state = self.states.entry(room.into()).or_insert_with(folder);
         state.write(disk).map_err(unchecked)?;
-        check(&self.restored(room, false))
+        check(&self.restored(room, None))
     }
 
     fn recover(
@@ -325,20 +344,32 @@ impl Door for Traced {
         self.states.remove(room);
         Folder::new(place.root()).write(disk).map_err(unchecked)?;
         let base = snapshot(&place.root()).map_err(unchecked)?;
-        let restored = self.restored(room, true);
+        let restored = self.restored(room, Some(faults));
         check(&restored)?;
         let log = restored.recorded.take().expect("the check was recorded");
         let mut trace = read(&log, base, &place.root())?;
         trace.output = restored.said_by(marks).to_vec();
-        Ok(Recovered { trace, calls: Vec::new() })
+        Ok(Recovered { trace, calls: calls_of(&log)? })
     }
 }
 
+/// What a traced command cannot be done to is no fault of the program.
 fn refuse(faults: &Faults) -> Result<(), Broken> {
-    match faults.plan.rules().is_empty() && faults.capacity.is_none() {
-        true => Ok(()),
-        false => Err(Broken::unopenable("faults cannot be injected into a traced command")),
+    let can = |rule: &&Rule| matches!(rule.fault(), Fault::Fail(_) | Fault::FailAfter(_));
+    let other = faults.plan.rules().iter().find(|rule| !can(rule)).map(Rule::to_string);
+    match other.or_else(|| faults.capacity.map(|_| faults.to_string())) {
+        None => Ok(()),
+        Some(other) => Err(Broken::not_measured(format!(
+            "`{other}`: a call of a command can `fail`, or `fail-after` its effect, and nothing else; name such a \
+             fault, as in `sync * take 1 -> fail EIO`"
+        ))),
     }
+}
+
+fn armed(faults: &Faults) -> Option<tracer::Armed> {
+    let is_watched = faults.observe || !faults.plan.rules().is_empty();
+    let injector = || Injector::new(faults.plan.clone());
+    is_watched.then(|| tracer::Armed { injector: injector(), observe: faults.observe })
 }
 
 /// What was recorded, compared with the folder. Where something is known to be missing, that is the reason.

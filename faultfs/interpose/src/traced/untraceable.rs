@@ -6,6 +6,12 @@ use std::process::{Command, ExitStatus};
 
 use super::Recorded;
 
+/// What goes wrong.
+pub(super) struct Armed {
+    pub(super) injector: faultfs::Injector,
+    pub(super) observe: bool,
+}
+
 pub(super) fn watch(_: &mut Command) -> io::Result<ExitStatus> {
     let message = "commands are traced on Linux on x86-64 with glibc only";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
@@ -16,6 +22,7 @@ pub(super) fn record(
     _: &Path,
     _: &Path,
     _: u64,
+    _: Option<Armed>,
 ) -> io::Result<(ExitStatus, Recorded)> {
     watch(command).map(|_| unreachable!("it is refused"))
 }

@@ -9,6 +9,7 @@
 //! Whoever is traced dies with the tracer, however that ends (`PTRACE_O_EXITKILL`).
 
 mod calls;
+mod faults;
 mod mapped;
 mod names;
 mod ptrace;
@@ -21,10 +22,13 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
+use faultfs::errno::Errno;
 use libc::{c_int, pid_t};
 
 use super::Recorded;
 use calls::{Exit, Then};
+pub(super) use faults::Armed;
+use faults::Failure;
 use ptrace::Stop;
 use recording::Recording;
 use tracee::Call;
@@ -36,14 +40,15 @@ pub(super) fn watch(command: &mut Command) -> io::Result<ExitStatus> {
 }
 
 /// The same, and records what is done below `root` by any of them. Standard output must go to the file `output`;
-/// `said` acknowledgements were made before.
+/// `said` acknowledgements were made before. What is `armed` goes wrong.
 pub(super) fn record(
     command: &mut Command,
     root: &Path,
     output: &Path,
     said: u64,
+    armed: Option<Armed>,
 ) -> io::Result<(ExitStatus, Recorded)> {
-    let recording = Recording::new(root, output, said)?;
+    let recording = Recording::new(root, output, said, armed)?;
     let first = ptrace::start(command, calls::filter())?;
     let (status, recording) = Tracer::new(first, Some(recording)).run()?;
     Ok((status, recording.expect("given").finish()?))
@@ -65,8 +70,8 @@ enum Doing {
     Runs,
     /// Stopped at the entry of a call, until nobody changes anything.
     Waits,
-    /// A call, at whose end this is to be done.
-    Leaves(Exit),
+    /// A call, at whose end this is to be done, and which is then answered by an error, where one is there.
+    Leaves(Exit, Option<Errno>),
 }
 
 impl Tracer {
@@ -133,19 +138,25 @@ impl Tracer {
             self.waiting.push_back(thread);
             return Ok(());
         }
-        let (exit, holds) = match recording.entered(call) {
-            Then::Go => return gone(ptrace::go_on(thread, 0)),
-            Then::Refuse => {
-                let (none, refused) = (u64::MAX, -i64::from(libc::ENOSYS) as u64);
-                let registers =
-                    libc::user_regs_struct { orig_rax: none, rax: refused, ..registers };
-                gone(ptrace::set_registers(thread, &registers))?;
-                return gone(ptrace::go_on(thread, 0));
+        let failure = recording.failure(&call);
+        let then = recording.entered(call);
+        if let Some(Failure::Before(errno)) = failure {
+            if let Then::Wait(exit) | Then::Hold(exit) = then {
+                exit(recording, -i64::from(errno.raw()));
             }
+            return refuse(&call, errno.raw());
+        }
+        let (exit, holds) = match then {
+            Then::Go => return gone(ptrace::go_on(thread, 0)),
+            Then::Refuse => return refuse(&call, libc::ENOSYS),
             Then::Wait(exit) => (exit, false),
             Then::Hold(exit) => (exit, true),
         };
-        self.threads.insert(thread, Doing::Leaves(exit));
+        let after = match failure {
+            Some(Failure::After(errno)) => Some(errno),
+            _ => None,
+        };
+        self.threads.insert(thread, Doing::Leaves(exit, after));
         if holds {
             self.holder = Some(thread);
         }
@@ -154,10 +165,16 @@ impl Tracer {
 
     fn exit(&mut self, thread: pid_t) -> io::Result<()> {
         let doing = self.threads.insert(thread, Doing::Runs);
-        if let (Some(Doing::Leaves(exit)), Some(recording)) = (doing, &mut self.recording)
+        if let (Some(Doing::Leaves(exit, after)), Some(recording)) = (doing, &mut self.recording)
             && let Ok(registers) = ptrace::registers(thread)
         {
-            exit(recording, registers.rax as i64);
+            let returned = registers.rax as i64;
+            exit(recording, returned);
+            if let Some(errno) = after.filter(|_| returned >= 0) {
+                let rax = -i64::from(errno.raw()) as u64;
+                let registers = libc::user_regs_struct { rax, ..registers };
+                gone(ptrace::set_registers(thread, &registers))?;
+            }
         }
         self.holder.take_if(|holder| *holder == thread);
         gone(ptrace::go_on(thread, 0))
@@ -172,6 +189,14 @@ impl Tracer {
         }
         Ok(())
     }
+}
+
+/// Answers a call, which is not made, by an error.
+fn refuse(call: &Call, errno: c_int) -> io::Result<()> {
+    let (orig_rax, rax) = (u64::MAX, -i64::from(errno) as u64);
+    let registers = libc::user_regs_struct { orig_rax, rax, ..call.registers };
+    gone(ptrace::set_registers(call.thread, &registers))?;
+    gone(ptrace::go_on(call.thread, 0))
 }
 
 /// A thread that was killed meanwhile is not there any more; that it has ended will be heard.

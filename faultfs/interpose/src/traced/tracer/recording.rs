@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use libc::pid_t;
 
 use super::super::Recorded;
+use super::faults::Armed;
 use super::mapped::Mapped;
 use super::stacks::Stacks;
 use super::tracee::Call;
@@ -22,6 +23,9 @@ pub(super) struct Recording {
     pub(super) log: Writer,
     pub(super) mapped: Mapped,
     stacks: Stacks,
+    pub(super) armed: Option<Armed>,
+    /// Without links and dots.
+    pub(super) root: PathBuf,
     dev: u64,
     /// Inodes that have a name below the root, and those that had one and may be open still.
     named: HashSet<u64>,
@@ -49,18 +53,28 @@ pub(super) struct Place {
 
 impl Recording {
     /// Standard output goes to `output`; `said` was said before.
-    pub(super) fn new(root: &Path, output: &Path, said: u64) -> io::Result<Self> {
+    pub(super) fn new(
+        root: &Path,
+        output: &Path,
+        said: u64,
+        armed: Option<Armed>,
+    ) -> io::Result<Self> {
         let file = File::open(output)?;
         let (dev, ino) = (file.metadata()?.dev(), file.metadata()?.ino());
         let mut recording = Recording {
             log: Writer::new(),
             mapped: Mapped::default(),
             stacks: Stacks::default(),
+            armed,
+            root: fs::canonicalize(root)?,
             dev: fs::metadata(root)?.dev(),
             named: HashSet::new(),
             nameless: HashSet::new(),
             output: Output { file, dev, ino, len: 0, said: Vec::new(), before: said },
         };
+        if recording.armed.as_ref().is_some_and(|armed| armed.observe) {
+            recording.log.header(header::OBSERVED, 1);
+        }
         recording.known(root, root)?;
         for id in 1..=said {
             recording.log.add(By::default(), Kind::Mark, &[1, id], &[], &[]);
