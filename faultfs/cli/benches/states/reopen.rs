@@ -69,8 +69,8 @@ pub(crate) fn reopen_states(
     check: &mut dyn FnMut(&Path, &Marks),
 ) -> (u32, Spent) {
     let (session, traces) = (Session::new().expect("a session"), Session::new().expect("one more"));
-    let (folders, waiting, spent) = (Vec::new(), Vec::new(), Spent::default());
-    let mut reopen = Reopen { session, folders, waiting, count: 0, spent, check };
+    let (waiting, spent) = (Vec::new(), Spent::default());
+    let mut reopen = Reopen { session, waiting, count: 0, spent, check };
     let mut silent = |_| {};
     let mut settings = settings(traces.path().to_path_buf(), budget, &mut silent);
     let mut judge = InProcess::new(&mut reopen, false);
@@ -83,7 +83,6 @@ pub(crate) fn reopen_states(
 /// Collects disks; writes some to folders, and then reopens these.
 struct Reopen<'a> {
     session: Session,
-    folders: Vec<Folder>,
     waiting: Vec<(Disk, Marks)>,
     count: u32,
     spent: Spent,
@@ -97,15 +96,14 @@ impl Reopen<'_> {
 
     fn work_off(&mut self) {
         let disks = std::mem::take(&mut self.waiting);
+        let root = |place: usize| self.session.path().join(place.to_string());
         for (place, (disk, _)) in disks.iter().enumerate() {
-            if place == self.folders.len() {
-                self.folders.push(Folder::new(self.session.path().join(place.to_string())));
-            }
-            self.folders[place].write(disk).expect("there is room");
+            // Then dropped: nobody holds a file that the recovery removes, whose memory it gives back.
+            Folder::new(root(place)).write(disk).expect("there is room");
         }
         let since = Spent::now();
-        for ((_, marks), folder) in disks.iter().zip(&self.folders) {
-            (self.check)(folder.path(), marks);
+        for (place, (_, marks)) in disks.iter().enumerate() {
+            (self.check)(&root(place), marks);
         }
         self.spent += Spent::now() - since;
         self.count += disks.len() as u32;
