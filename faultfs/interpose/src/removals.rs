@@ -39,6 +39,12 @@ impl Drop for Removals {
     }
 }
 
+/// Whether a call may remove a file, told where its number is a constant: all others go on as ever.
+#[inline]
+pub(crate) fn concern(number: libc::c_long) -> bool {
+    matches!(number, libc::SYS_unlink | libc::SYS_unlinkat)
+}
+
 /// Does what is asked, removals by way of the stash where that will do.
 #[inline(never)]
 pub(crate) fn pass(call: &Call) -> Returned {

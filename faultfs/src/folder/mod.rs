@@ -321,7 +321,9 @@ impl Folder {
 
     /// The file that was last at `path`, there again.
     fn bring_back(&mut self, path: &Path) -> io::Result<Option<(Arc<File>, Found)>> {
-        let Some(file) = self.stash.as_ref().and_then(|stash| stash.bring_back(path)) else {
+        let Some(file) =
+            self.stash.as_ref().and_then(|stash| stash.bring_back(&self.top().fd, path))
+        else {
             return Ok(None);
         };
         let found = Found::of(&rustix::fs::fstat(&file)?);

@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::CWD;
+
 use super::Found;
 
 /// Files that are kept, and the size of each, at most: what is larger is worth more as memory.
@@ -22,7 +24,7 @@ const LEN_MAX: u64 = 1 << 20;
 /// A place aside, for the files that a [`Folder`](super::Folder) has no use for at the time.
 #[derive(Debug)]
 pub struct Stash {
-    aside: PathBuf,
+    aside: File,
     root: PathBuf,
     is_alone: fn(BorrowedFd<'_>) -> bool,
     /// By their path from the root.
@@ -36,6 +38,8 @@ struct Kept {
     /// Which name it has here, when it is here; what else may have the name is of no use any more.
     slot: usize,
     is: Whereabouts,
+    /// What was last removed from this path was in use, and so will be what comes after it: it is not asked again.
+    in_use: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +65,7 @@ impl Stash {
     ) -> io::Result<Stash> {
         let (root, aside) = (root.into(), aside.into());
         std::fs::create_dir_all(&aside)?;
+        let aside = File::open(aside)?;
         Ok(Stash { aside, root, is_alone, kept: Mutex::new(BTreeMap::new()) })
     }
 
@@ -77,6 +82,11 @@ impl Stash {
         let Some(kept) = all.get_mut(name).filter(|kept| kept.is == Whereabouts::Placed) else {
             return false;
         };
+        // Unless it is the one that will be moved.
+        kept.is = Whereabouts::Gone;
+        if kept.in_use {
+            return false;
+        }
         let is_it = rustix::fs::lstat(path).is_ok_and(|stat| {
             let found = Found::of(&stat);
             found.kind.is_file()
@@ -84,10 +94,13 @@ impl Stash {
                 && found.links == 1
                 && found.len <= LEN_MAX
         });
+        kept.in_use = is_it && !(self.is_alone)(kept.file.as_fd());
         let moved = is_it
-            && (self.is_alone)(kept.file.as_fd())
-            && rustix::fs::rename(path, self.aside(kept.slot)).is_ok();
-        kept.is = if moved { Whereabouts::Aside } else { Whereabouts::Gone };
+            && !kept.in_use
+            && rustix::fs::renameat(CWD, path, &self.aside, aside(kept.slot)).is_ok();
+        if moved {
+            kept.is = Whereabouts::Aside;
+        }
         moved
     }
 
@@ -98,15 +111,15 @@ impl Stash {
         kept.is_some_and(|kept| kept.is != Whereabouts::Placed)
     }
 
-    /// Puts the file that was removed from `path`, where nothing is now, there again.
-    pub(super) fn bring_back(&self, path: &Path) -> Option<Arc<File>> {
+    /// Puts the file that was removed from `path` below `root`, where nothing is now, there again.
+    pub(super) fn bring_back(&self, root: &File, path: &Path) -> Option<Arc<File>> {
         let mut all = self.lock();
         let kept = all.get_mut(path.as_os_str().as_bytes())?;
         if kept.is != Whereabouts::Aside {
             return None;
         }
         kept.is = Whereabouts::Gone;
-        rustix::fs::rename(self.aside(kept.slot), self.root.join(path)).ok()?;
+        rustix::fs::renameat(&self.aside, aside(kept.slot), root, path).ok()?;
         Some(kept.file.clone())
     }
 
@@ -114,14 +127,15 @@ impl Stash {
     pub(super) fn place(&self, path: &Path, ino: u64, file: &Arc<File>) {
         let mut all = self.lock();
         let path = path.as_os_str().as_bytes();
-        let placed = |slot| Kept { file: file.clone(), ino, slot, is: Whereabouts::Placed };
+        let placed =
+            |slot, in_use| Kept { file: file.clone(), ino, slot, is: Whereabouts::Placed, in_use };
         match all.get_mut(path) {
             Some(kept) if kept.ino == ino => kept.is = Whereabouts::Placed,
-            Some(kept) => *kept = placed(kept.slot),
+            Some(kept) => *kept = placed(kept.slot, kept.in_use),
             None => {
                 let is_free = |slot: &usize| all.values().all(|kept| kept.slot != *slot);
                 if let Some(slot) = (0..KEPT_MAX).find(is_free) {
-                    all.insert(path.into(), placed(slot));
+                    all.insert(path.into(), placed(slot, false));
                 }
             }
         }
@@ -133,11 +147,12 @@ impl Stash {
         self.lock().retain(|_, kept| is_known(kept));
     }
 
-    fn aside(&self, slot: usize) -> PathBuf {
-        self.aside.join(slot.to_string())
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The name that a file has aside.
+fn aside(slot: usize) -> String {
+    slot.to_string()
 }

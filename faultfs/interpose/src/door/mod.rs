@@ -73,7 +73,8 @@ impl Call {
         match DOOR.doing.load(Relaxed) {
             NOTHING => self.perform(),
             RECORDING => self.judge(),
-            KEEPING => removals::pass(&self),
+            KEEPING if removals::concern(self.number) => removals::pass(&self),
+            KEEPING => self.perform(),
             _ => memory::pass(&self),
         }
     }
