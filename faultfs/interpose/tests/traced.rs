@@ -10,9 +10,10 @@ mod common;
 use std::env;
 use std::path::Path;
 
+use faultfs::disk::Disk;
 use faultfs::explore::{Door, Faults};
-use faultfs::trace::Trace;
-use faultfs_interpose::{Commands, Traced};
+use faultfs::trace::{Marks, Trace};
+use faultfs_interpose::{Commands, Restored, Traced};
 
 /// Set in the process that is traced, to what it is to do.
 const DOING: &str = "TRACED_DOES";
@@ -56,6 +57,24 @@ fn every_call() {
     let trace = traced("refused");
     assert_eq!(trace.unmodelled, ["an extended attribute was changed"]);
     assert!(trace.ops.is_empty());
+
+    starts_as_from_a_shell();
+}
+
+/// Nothing of this process's ways: it ignores SIGPIPE, and blocks signals while it starts a program.
+fn starts_as_from_a_shell() {
+    let check = r#"
+        signals() { sed -n "s/^$1:.//p" /proc/self/status; }
+        [ $(($(printf %d "0x$(signals SigBlk)"))) = 0 ] || { echo blocks >&2; exit 1; }
+        [ $(($(printf %d "0x$(signals SigIgn)") & 4096)) = 0 ] || { echo ignores >&2; exit 1; }
+        [ "$(readlink /proc/$$/fd/0)" = /dev/null ] || { echo reads >&2; exit 1; }
+        [ "$PWD" = "$FAULTFS_ROOT" ] || { echo elsewhere >&2; exit 1; }
+        [ "$(ls -l /proc/$$/fd | grep -c /output)" = 1 ] || { echo has more files >&2; exit 1; }"#;
+    let commands = Commands { setup: None, workload: "true".into(), check: check.into() };
+    let room = tempfile::tempdir().unwrap();
+    let mut door = Traced::new(commands);
+    let mut check = |restored: &Restored| restored.check(&Marks::default());
+    door.check(room.path(), &Disk::new(), &mut check).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 /// What would bypass the door is refused, and what it cannot tell is told.

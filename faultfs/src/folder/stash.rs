@@ -20,6 +20,8 @@ use super::Found;
 /// Files that are kept, and the size of each, at most: what is larger is worth more as memory.
 const KEPT_MAX: usize = 32;
 const LEN_MAX: u64 = 1 << 20;
+/// Removals from one path in a row that a move would not do for, until it is not tried any more.
+const ASKED_MAX: u32 = 4;
 
 /// A place aside, for the files that a [`Folder`](super::Folder) has no use for at the time.
 #[derive(Debug)]
@@ -38,8 +40,9 @@ struct Kept {
     /// Which name it has here, when it is here; what else may have the name is of no use any more.
     slot: usize,
     is: Whereabouts,
-    /// What was last removed from this path was in use, and so will be what comes after it: it is not asked again.
-    in_use: bool,
+    /// How often in a row what was removed from this path could not be moved, as it was in use: so will be what
+    /// comes after it.
+    in_vain: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +87,7 @@ impl Stash {
         };
         // Unless it is the one that will be moved.
         kept.is = Whereabouts::Gone;
-        if kept.in_use {
+        if kept.in_vain >= ASKED_MAX {
             return false;
         }
         let is_it = rustix::fs::lstat(path).is_ok_and(|stat| {
@@ -94,10 +97,10 @@ impl Stash {
                 && found.links == 1
                 && found.len <= LEN_MAX
         });
-        kept.in_use = is_it && !(self.is_alone)(kept.file.as_fd());
-        let moved = is_it
-            && !kept.in_use
-            && rustix::fs::renameat(CWD, path, &self.aside, aside(kept.slot)).is_ok();
+        let is_alone = is_it && (self.is_alone)(kept.file.as_fd());
+        kept.in_vain = if is_alone { 0 } else { kept.in_vain + 1 };
+        let moved =
+            is_alone && rustix::fs::renameat(CWD, path, &self.aside, aside(kept.slot)).is_ok();
         if moved {
             kept.is = Whereabouts::Aside;
         }
@@ -127,15 +130,20 @@ impl Stash {
     pub(super) fn place(&self, path: &Path, ino: u64, file: &Arc<File>) {
         let mut all = self.lock();
         let path = path.as_os_str().as_bytes();
-        let placed =
-            |slot, in_use| Kept { file: file.clone(), ino, slot, is: Whereabouts::Placed, in_use };
+        let placed = |slot, in_vain| Kept {
+            file: file.clone(),
+            ino,
+            slot,
+            is: Whereabouts::Placed,
+            in_vain,
+        };
         match all.get_mut(path) {
             Some(kept) if kept.ino == ino => kept.is = Whereabouts::Placed,
-            Some(kept) => *kept = placed(kept.slot, kept.in_use),
+            Some(kept) => *kept = placed(kept.slot, kept.in_vain),
             None => {
                 let is_free = |slot: &usize| all.values().all(|kept| kept.slot != *slot);
                 if let Some(slot) = (0..KEPT_MAX).find(is_free) {
-                    all.insert(path.into(), placed(slot, false));
+                    all.insert(path.into(), placed(slot, 0));
                 }
             }
         }

@@ -35,7 +35,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use faultfs::disk::Disk;
@@ -44,7 +44,7 @@ use faultfs::fault::Fault;
 use faultfs::folder::{Folder, snapshot};
 use faultfs::plan::Rule;
 use faultfs::trace::{Marks, Trace};
-use faultfs::verdict::Broken;
+use faultfs::verdict::{Broken, Verdict};
 use faultfs::{Error, Injector, Result, Seen, file, worker};
 
 use crate::decode::{calls, calls_of, decode_log};
@@ -52,6 +52,7 @@ use crate::record::Log;
 use crate::verify;
 
 mod commands;
+mod start;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod tracer;
@@ -60,6 +61,7 @@ mod tracer;
 mod tracer;
 
 pub use commands::Commands;
+use start::Start;
 
 /// What the tracer has seen: the log, and what was said in each acknowledgement.
 struct Recorded {
@@ -100,19 +102,22 @@ pub struct Traced {
     said: Arc<[Vec<u8>]>,
     /// A worker has several rooms.
     states: BTreeMap<PathBuf, Folder>,
+    /// What the kernel had killed for want of memory before the first check, or since it last did.
+    oom_kills: Option<u64>,
 }
 
 impl Traced {
     /// Nothing runs yet.
     pub fn new(commands: Commands) -> Traced {
-        Traced { commands, said: Arc::default(), states: BTreeMap::new() }
+        Traced { commands, said: Arc::default(), states: BTreeMap::new(), oom_kills: None }
     }
 
-    fn restored(&self, room: &Path, records: Option<&Faults>) -> Restored {
+    fn restored(&mut self, room: &Path, records: Option<&Faults>) -> Restored {
         Restored {
             command: self.commands.check.clone(),
             room: room.into(),
             said: self.said.clone(),
+            oom_kills: *self.oom_kills.get_or_insert_with(worker::oom_kills),
             records: records.cloned(),
             recorded: RefCell::default(),
         }
@@ -125,6 +130,7 @@ pub struct Restored {
     command: String,
     room: PathBuf,
     said: Arc<[Vec<u8>]>,
+    oom_kills: u64,
     /// What is done is recorded, while this goes wrong.
     records: Option<Faults>,
     recorded: RefCell<Option<Log>>,
@@ -144,7 +150,6 @@ impl Restored {
         let said: Vec<u8> = self.said_by(marks).concat();
         let file = self.room.join(SAID);
         fs::write(&file, said).map_err(unchecked)?;
-        let kills = worker::oom_kills();
         let place = Place { room: &self.room };
         let mut command = place.command(&self.command).map_err(unchecked)?;
         command.env("FAULTFS_OUTPUT", &file);
@@ -152,17 +157,17 @@ impl Restored {
             let output = self.room.join(OUTPUT);
             let said = self.said_by(marks).len() as u64;
             let (status, recorded) =
-                tracer::record(&mut command, &place.root(), &output, said, armed(faults))
+                tracer::record(&command, &place.root(), &output, said, armed(faults))
                     .map_err(untraced)?;
             self.recorded.replace(Some(recorded.log));
             status
         } else {
-            tracer::watch(&mut command).map_err(untraced)?
+            tracer::watch(&command).map_err(untraced)?
         };
         let errors = place.errors();
         match died_of(status) {
             _ if status.success() => Ok(()),
-            Some(death) => Err(worker::cause_of_death(death, errors.as_bytes(), kills)),
+            Some(death) => Err(worker::cause_of_death(death, errors.as_bytes(), self.oom_kills)),
             None => Err(broken(&errors, status)),
         }
     }
@@ -219,24 +224,16 @@ impl Place<'_> {
     }
 
     /// A shell that is about to run a command, with its output in files.
-    fn command(&self, text: &str) -> io::Result<Command> {
+    fn command(&self, text: &str) -> io::Result<Start> {
         let (root, tmp) = (self.root(), self.room.join(TMP));
         match fs::remove_dir_all(&tmp) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir(&tmp)?,
         }
         let here = std::env::current_dir()?;
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(found(text, &here))
-            .current_dir(&root)
-            .env("FAULTFS_ROOT", &root)
-            .env("FAULTFS_HERE", &here)
-            .env("TMPDIR", &tmp)
-            .stdin(Stdio::null())
-            .stdout(self.file(OUTPUT)?)
-            .stderr(self.file(ERRORS)?);
+        let files = [File::open("/dev/null")?, self.file(OUTPUT)?, self.file(ERRORS)?];
+        let mut command = Start::shell(&found(text, &here), &root, files)?;
+        command.env("FAULTFS_ROOT", &root).env("FAULTFS_HERE", &here).env("TMPDIR", &tmp);
         Ok(command)
     }
 
@@ -283,13 +280,13 @@ impl Door for Traced {
         let place = Place { room };
         place.make_root()?;
         if let Some(setup) = &self.commands.setup {
-            let status = tracer::watch(&mut place.command(setup)?).map_err(untraced)?;
+            let status = tracer::watch(&place.command(setup)?).map_err(untraced)?;
             place.require("setup", status)?;
         }
         let base = snapshot(&place.root())?;
-        let mut command = place.command(&self.commands.workload)?;
+        let command = place.command(&self.commands.workload)?;
         let (root, output) = (place.root(), room.join(OUTPUT));
-        let recorded = tracer::record(&mut command, &root, &output, 0, armed(faults));
+        let recorded = tracer::record(&command, &root, &output, 0, armed(faults));
         let (status, Recorded { log, said }) = recorded.map_err(untraced)?;
         let mut trace = read(&log, base, &place.root())?;
         trace.output = said;
@@ -328,7 +325,11 @@ impl Door for Traced {
         let folder = || Folder::new(room.join(ROOT));
         let state = self.states.entry(room.into()).or_insert_with(folder);
         state.write(disk).map_err(unchecked)?;
-        check(&self.restored(room, None))
+        let outcome = check(&self.restored(room, None));
+        if matches!(&outcome, Err(broken) if broken.verdict() == Verdict::OutOfMemory) {
+            self.oom_kills = None;
+        }
+        outcome
     }
 
     fn recover(

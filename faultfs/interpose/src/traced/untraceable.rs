@@ -2,9 +2,9 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
-use super::Recorded;
+use super::{Recorded, Start};
 
 /// What goes wrong.
 pub(super) struct Armed {
@@ -12,17 +12,17 @@ pub(super) struct Armed {
     pub(super) observe: bool,
 }
 
-pub(super) fn watch(_: &mut Command) -> io::Result<ExitStatus> {
+pub(super) fn watch(_: &Start) -> io::Result<ExitStatus> {
     let message = "commands are traced on Linux on x86-64 with glibc only";
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 pub(super) fn record(
-    command: &mut Command,
+    start: &Start,
     _: &Path,
     _: &Path,
     _: u64,
     _: Option<Armed>,
 ) -> io::Result<(ExitStatus, Recorded)> {
-    watch(command).map(|_| unreachable!("it is refused"))
+    watch(start).map(|_| unreachable!("it is refused"))
 }

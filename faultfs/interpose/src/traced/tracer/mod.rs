@@ -14,18 +14,19 @@ mod mapped;
 mod names;
 mod ptrace;
 mod recording;
+mod spawn;
 mod stacks;
 mod tracee;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use faultfs::errno::Errno;
 use libc::{c_int, pid_t};
 
-use super::Recorded;
+use super::{Recorded, Start};
 use calls::{Exit, Then};
 pub(super) use faults::Armed;
 use faults::Failure;
@@ -34,22 +35,22 @@ use recording::Recording;
 use tracee::Call;
 
 /// Runs a command to its end. What it has started and left behind is killed.
-pub(super) fn watch(command: &mut Command) -> io::Result<ExitStatus> {
-    let first = ptrace::start(command, Vec::from([crate::trap::allow()]))?;
+pub(super) fn watch(start: &Start) -> io::Result<ExitStatus> {
+    let first = ptrace::start(start, Vec::from([crate::trap::allow()]))?;
     Tracer::new(first, None).run().map(|(status, _)| status)
 }
 
 /// The same, and records what is done below `root` by any of them. Standard output must go to the file `output`;
 /// `said` acknowledgements were made before. What is `armed` goes wrong.
 pub(super) fn record(
-    command: &mut Command,
+    start: &Start,
     root: &Path,
     output: &Path,
     said: u64,
     armed: Option<Armed>,
 ) -> io::Result<(ExitStatus, Recorded)> {
     let recording = Recording::new(root, output, said, armed)?;
-    let first = ptrace::start(command, calls::filter())?;
+    let first = ptrace::start(start, calls::filter())?;
     let (status, recording) = Tracer::new(first, Some(recording)).run()?;
     Ok((status, recording.expect("given").finish()?))
 }

@@ -1,13 +1,16 @@
 //! The kernel's calls for tracing, with the types that they take.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr;
 
-use libc::{pid_t, sock_filter, sock_fprog, user_regs_struct};
+use libc::{pid_t, sock_filter, user_regs_struct};
+
+use super::super::start::Start;
+use super::spawn::spawn;
 
 /// Why a thread is not running.
 #[derive(Clone, Copy, Debug)]
@@ -25,29 +28,15 @@ pub(super) enum Stop {
     Other,
 }
 
-/// Starts a command that is traced by this thread, and all that it starts with it. Of the calls that `filter`
+/// Starts what is traced by this thread, and all that it starts with it. Of the calls that `filter`
 /// names it stops at the entry.
-pub(super) fn start(command: &mut Command, mut filter: Vec<sock_filter>) -> io::Result<pid_t> {
-    let prepare = move || {
-        let len = u16::try_from(filter.len()).expect("a short filter");
-        let program = sock_fprog { len, filter: filter.as_mut_ptr() };
-        let (mode, of) = (libc::SECCOMP_SET_MODE_FILTER, &raw const program);
-        // SAFETY: plain system calls, which a forked child may make; the program lives until they return.
-        let failed = unsafe {
-            libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<c_void>(), 0) != 0
-                || libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-                || libc::syscall(libc::SYS_seccomp, mode, 0, of) != 0
-        };
-        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
-    };
+pub(super) fn start(start: &Start, mut filter: Vec<sock_filter>) -> io::Result<pid_t> {
     // Whoever loses its parent gets this process, which waits for all of them: nobody else has to bury them.
     // SAFETY: no addresses.
     if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the closure allocates nothing and takes no lock: a vector that is there already is read.
-    let child = unsafe { command.pre_exec(prepare) }.spawn()?;
-    let pid = child.id() as pid_t;
+    let pid = spawn(start, &mut filter)?;
     // It stops before the first instruction of its program.
     match wait()? {
         Some((stopped, Stop::Signal(libc::SIGTRAP))) if stopped == pid => {}
@@ -61,7 +50,20 @@ pub(super) fn start(command: &mut Command, mut filter: Vec<sock_filter>) -> io::
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEEXEC;
     request(libc::PTRACE_SETOPTIONS, pid, options as usize)?;
+    unblock_signals(pid)?;
     Ok(pid)
+}
+
+/// As a program expects it of a shell.
+fn unblock_signals(thread: pid_t) -> io::Result<()> {
+    const PTRACE_SETSIGMASK: libc::c_uint = 0x420b;
+    let none = 0u64;
+    let (len, at) = (size_of_val(&none), &raw const none);
+    // SAFETY: the address of a mask of that length.
+    match unsafe { libc::ptrace(PTRACE_SETSIGMASK, thread, len, at) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until a traced thread stops or ends; none when there is none any more.
