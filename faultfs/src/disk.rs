@@ -540,7 +540,7 @@ impl Disk {
                 }
             }
             Op::Write { ino, offset, data, .. } => file(self, *ino, &|c| c.write_at(data, *offset)),
-            Op::MapStore { ino, offset, data } => file(self, *ino, &|c| c.store(data, *offset)),
+            Op::MapStore { ino, offset, data, .. } => file(self, *ino, &|c| c.store(data, *offset)),
             Op::SetLen { ino, len } => file(self, *ino, &|c| c.set_len(*len)),
             Op::Zero { ino, offset, len } => file(self, *ino, &|c| c.zero(*offset, *len)),
             Op::SetMode { ino, mode } => {

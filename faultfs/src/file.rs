@@ -25,7 +25,7 @@ pub(crate) struct Form {
     pub(crate) what: &'static str,
 }
 
-const TRACE: Form = Form { magic: *b"faultfs\x1a", version: 6, what: EXTENSION };
+const TRACE: Form = Form { magic: *b"faultfs\x1a", version: 7, what: EXTENSION };
 const HEADER_LEN: usize = 24;
 const EXTENSION: &str = "trace";
 /// Hex digits of the hash that a file's name carries.
@@ -365,7 +365,7 @@ mod tests {
         assert!(refusal(&whole[..20]).contains("cut short in its header"));
         assert!(refusal(&whole[..whole.len() - 1]).contains("cut short, "));
         let newer = [&TRACE.header(TRACE.version + 1, &body)[..], &body].concat();
-        assert!(refusal(&newer).contains("of format 7, this program reads format 6"));
+        assert!(refusal(&newer).contains("of format 8, this program reads format 7"));
         let mut damaged = whole.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert!(refusal(&damaged).contains("damaged (checksum)"));

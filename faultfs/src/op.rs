@@ -215,7 +215,8 @@ pub enum Op {
         /// `O_SYNC`, `O_DSYNC`, `RWF_SYNC`, `RWF_DSYNC`: the write is a sync of itself.
         sync: Option<SyncKind>,
     },
-    /// Bytes found changed in a shared writable mapping.
+    /// Bytes found changed in a shared writable mapping. No order is kept of what was stored through mappings until
+    /// an `msync` or a sync of the file (msync(2)): see the [models](crate::model).
     MapStore {
         /// The mapped file.
         ino: Ino,
@@ -223,6 +224,8 @@ pub enum Op {
         offset: u64,
         /// The content now.
         data: Bytes,
+        /// Found with the op before this, also a store, by one look at all mappings: nobody saw which came first.
+        joined: bool,
     },
     /// The size is set: `ftruncate`, `O_TRUNC`, and `fallocate` where it extends the file.
     SetLen {

@@ -296,7 +296,7 @@ impl Trace {
         let op = &self.ops[index].op;
         let word = op.word();
         match op {
-            Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data } => {
+            Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data, .. } => {
                 let end = offset + data.len() as u64;
                 format!("{word} {} {offset}..{end}", self.path_of(*ino))
             }

@@ -99,7 +99,8 @@ pub(crate) enum Kind {
     SyncAll,
     /// Inode, offset, length, flags of `msync`, 1 where it failed and the device kept the old size.
     Msync,
-    /// Single: inode, offset; the new bytes of a page that was stored to through a mapping.
+    /// Single: inode, offset, 1 where the same comparison found the record before; the new bytes of a page that was
+    /// stored to through a mapping.
     MapStore,
     /// Single: 0 begin, 1 ack, 2 failed; id; line of the site, and its file as the name, where there is one.
     Mark,

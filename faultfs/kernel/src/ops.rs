@@ -76,7 +76,7 @@ impl Files {
             Op::Write { ino, offset, data, direct, sync } => {
                 self.write(*ino, *offset, data, *direct, *sync)?;
             }
-            Op::MapStore { ino, offset, data } => {
+            Op::MapStore { ino, offset, data, .. } => {
                 let map = &mut map(self.get(*ino)?)?;
                 let at = map.len().min(*offset as usize);
                 let len = data.len().min(map.len() - at);

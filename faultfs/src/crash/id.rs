@@ -90,9 +90,9 @@ impl<'a> Ids<'a> {
 
     /// Takes in what was asked for since; `moment` is a later one than at the call before.
     pub(crate) fn follow(&mut self, moment: &Moment) {
-        let (trace, micros) = (&self.model.trace, &self.model.micros);
+        let micros = &self.model.micros;
         let mut change = Diff::default();
-        while trace.ops.get(self.next).is_some_and(|record| record.start <= moment.stamp) {
+        while self.next < moment.begun {
             let parts = micros.of_op[self.next].clone().map(|id| &micros.all[id as usize].part);
             for part in parts {
                 match part {

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use super::reference::Machine;
 use super::tape::Tape;
 use super::{CrashImage, Loss, bounded, brute, build, complete};
-use crate::disk::Disk;
+use crate::disk::{Disk, page_spans};
 use crate::model::{Kept, Model, Moment, Profile};
 use crate::op::{Bytes, Ino, Kind, Name, Op, PAGE, Slot, SyncKind};
 use crate::recorder::{OpId, Recorder};
@@ -60,7 +60,7 @@ pub(super) fn program(seed: u64, ops: Ops, length: usize, threads: usize) -> Tra
         } else if let Some(op) = author.op(ops)
             && author.start(op)
         {
-            asked += 1;
+            asked += 1 + author.store_more();
         } else {
             author.end_all();
         }
@@ -169,7 +169,7 @@ impl Author {
                 Op::SetLen { ino, len }
             }
             2 => Op::Zero { ino, offset, len: count as u64 },
-            3 if count > 0 => Op::MapStore { ino, offset, data: self.data(count) },
+            3 if count > 0 => Op::MapStore { ino, offset, data: self.data(count), joined: false },
             4 => Op::SetMode { ino, mode: *self.pick(&[0o600, 0o400]) },
             roll => {
                 let sync = match roll {
@@ -269,6 +269,35 @@ impl Author {
         let id = self.recorder.start(self.running.len() as u32, None, op);
         self.running.push((id, inos, slots));
         true
+    }
+
+    /// Now and then what was found by one comparison is several stores, of a page each; how many more.
+    fn store_more(&mut self) -> usize {
+        let last = self.recorder.trace().ops.last();
+        let Some(Op::MapStore { ino, offset, data, .. }) = last.map(|last| &last.op) else {
+            return 0;
+        };
+        let pages = page_spans(*offset, data.len() as u64).map(|(page, ..)| (*ino, page));
+        let mut stored: BTreeSet<(Ino, u64)> = pages.collect();
+        if self.rng.bool() {
+            return 0;
+        }
+        self.end_store();
+        for more in 0.. {
+            let (ino, page) = (*self.pick(&self.files()), self.rng.u64(..3));
+            let op = Op::MapStore { ino, offset: page * PAGE, data: self.data(512), joined: true };
+            if self.rng.bool() || !stored.insert((ino, page)) || !self.start(op) {
+                return more;
+            }
+            self.end_store();
+        }
+        unreachable!("the pages come to an end")
+    }
+
+    /// Ends the store that was just started.
+    fn end_store(&mut self) {
+        let (id, ..) = self.running.pop().expect("a store under way");
+        self.recorder.end(id, Outcome::Done);
     }
 
     fn end_one(&mut self) {

@@ -83,9 +83,14 @@ fn path(model: &Model, part: &Part, op: &Op) -> String {
 
 fn rule(model: &Model, id: u32, fate: Fate) -> String {
     let profile = model.profile();
-    let rule = match (fate, &model.micros.all[id as usize].part) {
+    let micro = &model.micros.all[id as usize];
+    let is_store = matches!(model.trace.ops[micro.op].op, Op::MapStore { .. });
+    let rule = match (fate, &micro.part) {
         _ if profile.process_only => {
             "what a call gave the kernel is there once it returned, and this one was under way"
+        }
+        _ if profile.order == Kept::Everything && is_store => {
+            "what was stored through a mapping is in no order until an msync or a sync of its file has ended"
         }
         _ if profile.order == Kept::Everything => {
             "changes become durable in the order in which they were made, and no sync had waited for this"

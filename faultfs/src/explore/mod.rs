@@ -262,6 +262,7 @@ fn fill(
     stopped |= checked + (left_out as usize) < listed;
     report.coverage = coverage::coverage(&listing, &outcomes);
     report.bound = coverage::words(&listing, &report.coverage, &bound);
+    report.bound += &coverage::stores_taken_together(&model);
     report.bound += &settings.crashes.bound(trace);
     match (bound.time, judge.partition()) {
         _ if !stopped => {}

@@ -180,7 +180,7 @@ impl FsMapMut {
         self.record(state, &data[..room], at, caller)?;
         if room < len {
             let data = Bytes::new(&data[room..len]);
-            let op = Op::MapStore { ino: open.ino, offset: at + room as u64, data };
+            let op = Op::MapStore { ino: open.ino, offset: at + room as u64, data, joined: false };
             state.note_failed(caller, op, ENOSPC);
             return Err(ENOSPC.into());
         }
@@ -194,7 +194,8 @@ impl FsMapMut {
         if data.is_empty() {
             return Ok(());
         }
-        let op = Op::MapStore { ino: self.map.open().ino, offset: at, data: Bytes::new(data) };
+        let (ino, bytes) = (self.map.open().ino, Bytes::new(data));
+        let op = Op::MapStore { ino, offset: at, data: bytes, joined: false };
         let started = state.start(caller, op);
         let stored = self.real.as_ref().map_or(Ok(()), |real| real.write_all_at(data, at));
         state.end(started, outcome(&stored));

@@ -137,7 +137,7 @@ impl Witness for Open {
                 Some(Op::SetLen { ino, len })
             }
             Doing::Store(offset, data) => {
-                Some(Op::MapStore { ino, offset, data: Bytes::new(data) })
+                Some(Op::MapStore { ino, offset, data: Bytes::new(data), joined: false })
             }
             Doing::Sync(what) => Some(self.sync_op(what)),
             _ => None,

@@ -218,7 +218,7 @@ impl Cut {
             Op::Write { ino, offset, data, direct, .. } => {
                 self.pages(*ino, *offset, data.len() as u64, Some(data), *direct, true);
             }
-            Op::MapStore { ino, offset, data } => {
+            Op::MapStore { ino, offset, data, .. } => {
                 let len = self.within(*ino, *offset, data.len() as u64);
                 self.pages(*ino, *offset, len, Some(data), false, false);
             }

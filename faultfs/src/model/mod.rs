@@ -16,6 +16,12 @@
 //! - **Syncs.** `fsync`, `fdatasync`, `syncfs`, `sync`, `O_SYNC` and `O_DSYNC` writes and
 //!   `msync(MS_SYNC)` make durable what they cover, of the ops that had ended before they started, and
 //!   only for crashes after they ended. `sync_file_range` and `MS_ASYNC` make nothing durable.
+//! - **Mappings.** What is stored through a shared mapping is in the page cache at once, and is dirty data as any
+//!   other, of which no order is kept until an `msync` or a sync of the file, not even where everything else is
+//!   in order: the kernel learns of a store when it writes the page back (msync(2): without it "there is no
+//!   guarantee that changes are written back"). No crash comes between stores that were found by one
+//!   comparison, of which nobody saw which came first: they are written back one by one, but where only the process
+//!   dies they are there together, or not at all.
 //! - **Failed syncs** make nothing durable and leave the pages that they were about clean: no later sync
 //!   covers these, nor the sizes that came with them, until the page is written to again (Rebello et al.,
 //!   "Can Applications Recover from fsync Failures?", table 1); on ext4 since 5.6 not even then, where the page

@@ -20,6 +20,8 @@ pub(crate) struct Moment {
     pub(crate) durable: Disk,
     /// The disk if nothing is lost, of what is under way either.
     pub(crate) kept: Disk,
+    /// How many ops of the run have begun, and are on that disk.
+    pub(crate) begun: usize,
     /// What the workload had said.
     pub(crate) marks: Said,
     /// Ops under way, or the newest op where none is: whose pages may be torn.
@@ -63,6 +65,7 @@ impl<'a> Moments<'a> {
             window: Vec::new(),
             durable: model.micros.blank.clone(),
             kept: model.micros.blank.clone(),
+            begun: 0,
             marks: Said::default(),
             latest: Vec::new(),
             is_new: true,
@@ -107,9 +110,15 @@ impl<'a> Moments<'a> {
 
     fn start(&mut self, index: usize) -> bool {
         let record = &self.model.trace.ops[index];
-        if record.errno.is_some() {
+        if record.errno.is_some() || self.is_of_group(index) {
             return false;
         }
+        self.begin(index)
+    }
+
+    fn begin(&mut self, index: usize) -> bool {
+        let record = &self.model.trace.ops[index];
+        self.now.begun = index + 1;
         self.in_flight.insert(index);
         self.newest = Some(index);
         let micros = self.model.micros.of_op[index].clone();
@@ -120,7 +129,38 @@ impl<'a> Moments<'a> {
         !self.model.micros.of_op[index].is_empty() || writes_back
     }
 
+    /// One of several stores that were found together: nobody saw which came first, so there is no crash between
+    /// them.
+    fn is_of_group(&self, index: usize) -> bool {
+        self.is_joined(index) || self.is_joined(index + 1)
+    }
+
+    fn is_joined(&self, index: usize) -> bool {
+        let record = self.model.trace.ops.get(index);
+        record.is_some_and(|record| matches!(record.op, Op::MapStore { joined: true, .. }))
+    }
+
+    fn end_of_group(&mut self, last: usize) -> bool {
+        if self.is_joined(last + 1) {
+            return false;
+        }
+        let others = (1..=last).rev().take_while(|index| self.is_joined(*index)).count();
+        let mut is_new = false;
+        for index in last - others..=last {
+            is_new |= self.begin(index);
+            is_new |= self.finish(index);
+        }
+        is_new
+    }
+
     fn end(&mut self, index: usize) -> bool {
+        match self.is_of_group(index) {
+            true => self.end_of_group(index),
+            false => self.finish(index),
+        }
+    }
+
+    fn finish(&mut self, index: usize) -> bool {
         let mut covered = BTreeSet::new();
         if !self.in_flight.remove(&index) {
             // It failed. A sync's dirty pages are clean now, whatever became of them.

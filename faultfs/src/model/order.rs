@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::micro::{Micros, Part};
 use super::{Kept, Profile};
 use crate::disk::Disk;
-use crate::op::{Ino, PAGE, Slot};
+use crate::op::{Ino, Op, PAGE, Slot};
 use crate::trace::{Stamp, Trace};
 
 /// Who needs whom. Everything that a micro-op needs has a smaller number.
@@ -237,7 +237,9 @@ impl Build<'_> {
         let mut content: BTreeMap<Ino, Vec<u32>> = BTreeMap::new();
         let all = self.profile.order == Kept::Everything;
         for (id, micro) in (0u32..).zip(&micros.all) {
-            let is_needed = all || !matches!(micro.part, Part::Page(_)) || micros.adds_page(id);
+            let is_ordered = !self.is_unordered(&trace.ops[micro.op].op);
+            let is_page = matches!(micro.part, Part::Page(_));
+            let is_needed = all && is_ordered || !is_page || micros.adds_page(id);
             let file = micro.part.file().filter(|_| is_needed);
             file.into_iter().for_each(|ino| content.entry(ino).or_default().push(id));
         }
@@ -252,6 +254,14 @@ impl Build<'_> {
         }
     }
 
+    /// A page that is stored to is written back, and given to a transaction, when the kernel comes to it: ext4 with
+    /// `data=journal` write-protects the pages of a transaction one by one as it commits
+    /// (`ext4_journalled_submit_inode_data_buffers`, fs/ext4/super.c), ZFS hears of a store when the page is written
+    /// back (`zpl_putpage`, zpl_file.c). In the page cache, which a killed process leaves, stores are in order.
+    fn is_unordered(&self, op: &Op) -> bool {
+        matches!(op, Op::MapStore { .. }) && !self.profile.process_only
+    }
+
     /// Orders the micro-ops of a class: within an op, and after every op of the class that had ended
     /// before theirs started; those that follow wait for the class alike. Concurrent ops stay unordered.
     fn in_order(
@@ -263,6 +273,9 @@ impl Build<'_> {
     ) {
         let mut earlier: Vec<Span> = Vec::new();
         for (record, range) in trace.ops.iter().zip(&micros.of_op) {
+            if self.is_unordered(&record.op) {
+                continue;
+            }
             let of = |class: &dyn Fn(&Part) -> bool| -> Vec<u32> {
                 range.clone().filter(|&id| class(&micros.all[id as usize].part)).collect()
             };

@@ -257,10 +257,13 @@ impl Decoder {
     }
 
     fn map_store(&mut self, record: &Record<'_>) {
-        let [ino, offset, ..] = record.words;
+        let [ino, offset, joined, ..] = record.words;
         let thread = self.thread(record.thread);
         let Some(ino) = self.ino(ino) else { return };
-        let op = Op::MapStore { ino, offset, data: Bytes::new(record.data) };
+        // The first of a comparison may be of a file that the log says nothing of.
+        let last = self.recorder.trace().ops.last();
+        let joined = joined != 0 && last.is_some_and(|last| matches!(last.op, Op::MapStore { .. }));
+        let op = Op::MapStore { ino, offset, data: Bytes::new(record.data), joined };
         if self.fits(&op) {
             self.recorder.record(thread, None, op);
         }

@@ -179,7 +179,7 @@ impl Decoder {
             Op::Rename { from, to, .. } => {
                 live.lookup(from).is_some() && live.entries(to.dir).is_some()
             }
-            Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data } => {
+            Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data, .. } => {
                 live.content(*ino).is_some()
                     && offset.checked_add(data.len() as u64).is_some_and(|end| end <= OFFSET_MAX)
             }

@@ -363,27 +363,31 @@ pub(super) fn forget(held: &Held<'_>) {
 
 /// Writes what was stored through mappings since the last comparison.
 pub(super) fn compare(held: &Held<'_>) {
+    let mut joined = false;
     for index in 0..held.door.maps.count.load(Relaxed) {
         let mapping = Maps::of(held)[index];
         if mapping.writable {
             mapping.each_page(0, held.door.in_ram(), |page| {
                 if differ(page.view, page.shadow, page.len) {
-                    stored(held, mapping.ino, page.offset, page.view, page.len);
+                    let words = [mapping.ino, page.offset, u64::from(joined)];
+                    joined |= stored(held, words, page.view, page.len);
                 }
             });
         }
     }
 }
 
-fn stored(held: &Held<'_>, ino: u64, offset: u64, view: usize, len: usize) {
-    let Some(slot) = held.reserve(0, Kind::MapStore, &[ino, offset], &[], len, 1) else { return };
+/// Records a page that differs; false where the log has no room.
+fn stored(held: &Held<'_>, words: [u64; 3], view: usize, len: usize) -> bool {
+    let Some(slot) = held.reserve(0, Kind::MapStore, &words, &[], len, 1) else { return false };
     let data = slot.data;
     copy(view, data.expose_provenance(), len);
     held.commit(0, slot, len);
     // The log's copy, not the view once more: stores go on meanwhile.
     // SAFETY: the log stays while the lock is held, and this part of it never changes again.
     let data = unsafe { std::slice::from_raw_parts(data, len) };
-    patch(held, ino, offset, data);
+    patch(held, words[0], words[1], data);
+    true
 }
 
 /// Tells the shadows of a write that is in the log already.

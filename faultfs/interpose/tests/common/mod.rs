@@ -64,7 +64,7 @@ fn word(trace: &Trace, op: &Op) -> String {
     let about = match op {
         Op::Create { slot, .. } | Op::Unlink { slot } | Op::Link { slot, .. } => at(slot),
         Op::Rename { from, to, .. } => format!("{} {}", at(from), at(to)),
-        Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data } => {
+        Op::Write { ino, offset, data, .. } | Op::MapStore { ino, offset, data, .. } => {
             format!("{} {offset}+{}", trace.path_of(*ino), data.len())
         }
         Op::SetLen { ino, len } => format!("{} {len}", trace.path_of(*ino)),

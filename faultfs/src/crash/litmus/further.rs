@@ -1,5 +1,5 @@
-//! Programs for what the agreed ones leave out: partial coverage, names that move, holes, mappings, direct
-//! and unfinished writes.
+//! Programs for what the agreed ones leave out: partial coverage, names that move, holes, direct and
+//! unfinished writes.
 
 use super::{Litmus, Program, expect, litmus, page};
 use crate::model::Profile;
@@ -48,34 +48,6 @@ fn p25_fsync_covers_the_mode() -> Litmus {
     let ino = program.ino("a");
     let program = program.op(Op::SetMode { ino, mode: 0o600 }).sync("a", SyncKind::All);
     expect(program, &["mode a"], ["600", "600", "600", "600"])
-}
-
-fn p26_msync_covers_its_range() -> Litmus {
-    let program = Program::on(&[("a", "OO")]);
-    let ino = program.ino("a");
-    let data = Bytes::new(&[&page('N')[..], &page('N')[..]].concat());
-    let program = program.op(Op::MapStore { ino, offset: 0, data });
-    let program = program.op(Op::SyncMap { ino, offset: PAGE, len: PAGE });
-    let torn = "O.N, ON.N, N.N";
-    expect(program, &["a"], [torn, torn, "N.N", "N.N"]).under(&[Profile::BTRFS], "O.N, N.N")
-}
-
-/// `fdatasync` of a range: the size that was set is one that is needed to read the data back.
-fn p63_msync_covers_a_size_that_was_set() -> Litmus {
-    let program = Program::on(&[("a", "O")]);
-    let ino = program.ino("a");
-    let program = program.set_len("a", 2 * PAGE);
-    let program = program.op(Op::MapStore { ino, offset: 0, data: page('N') });
-    let program = program.op(Op::SyncMap { ino, offset: 0, len: PAGE });
-    expect(program, &["a"], ["N.Z", "N.Z", "N.Z", "N.Z"])
-}
-
-fn p27_a_mapped_store_ends_with_the_file() -> Litmus {
-    let program = Program::on(&[("a", "O")]);
-    let ino = program.ino("a");
-    let data = Bytes::new(&[&page('N')[..], &page('N')[..]].concat());
-    let program = program.op(Op::MapStore { ino, offset: 0, data });
-    expect(program, &["a"], ["O, ON, N", "O, ON, N", "O, N", "N"]).under(&[Profile::BTRFS], "O, N")
 }
 
 fn p28_sync_covers_all_that_had_ended() -> Litmus {
@@ -277,9 +249,6 @@ litmus![
     p23_an_o_direct_write_that_returned_is_not_durable,
     p24_fdatasync_does_not_cover_the_mode,
     p25_fsync_covers_the_mode,
-    p26_msync_covers_its_range,
-    p63_msync_covers_a_size_that_was_set,
-    p27_a_mapped_store_ends_with_the_file,
     p28_sync_covers_all_that_had_ended,
     p29_a_further_name_is_not_flushed_with_the_file,
     p30_a_rename_is_not_flushed_with_an_older_file,

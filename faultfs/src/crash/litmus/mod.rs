@@ -9,6 +9,7 @@ mod agreed;
 mod cells;
 mod failed;
 mod further;
+mod mapped;
 #[cfg(test)]
 mod switches;
 
@@ -28,7 +29,7 @@ pub fn programs() -> impl Iterator<Item = (&'static str, Trace)> {
 }
 
 fn all() -> impl Iterator<Item = (&'static str, fn() -> Litmus)> {
-    [agreed::ALL, further::ALL, failed::ALL, cells::ALL].into_iter().flatten().copied()
+    [agreed::ALL, further::ALL, mapped::ALL, failed::ALL, cells::ALL].into_iter().flatten().copied()
 }
 
 /// Every disk that a crash may leave before the first op and after each start and end of one, by the stamp;

@@ -37,11 +37,44 @@ impl Machine<'_> {
             let steps = self.steps(&ran.cache, op).unwrap_or_default();
             let Some(step) = steps.get(number) else { continue };
             self.do_step(&mut ran, (op, number), step);
-            if at < state.committed || state.recorded.contains(&(op, number)) {
+            if self.is_kept(state, at) {
                 self.do_step(&mut replayed, (op, number), step);
             }
         }
         replayed.cache
+    }
+
+    /// True for a step of the log that the journal gives back. It hears of a store through a mapping by itself, when
+    /// the page is written back.
+    pub(super) fn is_kept(&self, state: &State, at: usize) -> bool {
+        let step = state.log[at];
+        (at < state.committed && !self.is_mapped(step.0)) || state.recorded.contains(&step)
+    }
+
+    fn is_mapped(&self, op: usize) -> bool {
+        matches!(self.trace.ops[op].op, Op::MapStore { .. })
+    }
+
+    /// What a journal of everything may take next: the next step, and any page that was stored to, each behind what
+    /// it is a later version of.
+    pub(super) fn journals(&self, state: &State) -> Vec<State> {
+        let is_ready = |at: usize| {
+            let mut earlier = (0..at).filter(|earlier| !self.is_kept(state, *earlier));
+            !earlier.any(|earlier| self.is_later_version(state, state.log[at], state.log[earlier]))
+        };
+        let mut next = Vec::new();
+        let at = state.committed;
+        if at < state.log.len() && (self.is_mapped(state.log[at].0) || is_ready(at)) {
+            next.push(State { committed: at + 1, ..state.clone() });
+        }
+        for at in (0..state.log.len()).filter(|at| self.is_mapped(state.log[*at].0)) {
+            if !self.is_kept(state, at) && is_ready(at) {
+                let mut put = state.clone();
+                put.recorded.insert(state.log[at]);
+                next.push(put);
+            }
+        }
+        next
     }
 
     /// What a disk with blocks never written and pages half written may look like.

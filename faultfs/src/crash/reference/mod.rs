@@ -227,6 +227,16 @@ impl<'a> Machine<'a> {
         let mut out = Vec::new();
         for (stamp, index, starts) in stamps {
             self.now = stamp;
+            if let Some(group) = self.group(index) {
+                // Found together: there together, once the last was seen.
+                if !starts && index == group.end - 1 {
+                    states =
+                        states.into_iter().map(|s| self.all_stored(s, group.clone())).collect();
+                    states = self.all_runs(states, &running);
+                }
+                out.push((stamp, self.found(&states)));
+                continue;
+            }
             if self.trace.ops[index].errno.is_some() {
                 // What a failed sync has left clean is waited for no more.
                 let failed = |state| if starts { state } else { self.failed(state, index) };
@@ -246,14 +256,36 @@ impl<'a> Machine<'a> {
         out
     }
 
+    /// The stores of one comparison, where it found several.
+    fn group(&self, index: usize) -> Option<std::ops::Range<usize>> {
+        let joined = |index: &usize| {
+            let record = self.trace.ops.get(*index);
+            record.is_some_and(|record| matches!(record.op, Op::MapStore { joined: true, .. }))
+        };
+        let first = (0..=index).rev().find(|index| !joined(index))?;
+        let others = (first + 1..).take_while(joined).count();
+        (others > 0).then_some(first..first + others + 1)
+    }
+
+    fn all_stored(&mut self, mut state: State, group: std::ops::Range<usize>) -> State {
+        for op in group {
+            let steps = self.steps(&state.cache, op).unwrap_or_default();
+            for (number, step) in steps.iter().enumerate() {
+                state.log.push((op, number));
+                self.do_step(&mut state, (op, number), step);
+            }
+        }
+        state
+    }
+
     fn all_runs(&mut self, states: HashSet<State>, running: &BTreeSet<usize>) -> HashSet<State> {
         let mut todo: Vec<State> = states.iter().cloned().collect();
         let mut seen = states;
         while let Some(state) = todo.pop() {
             let mut next = self.steps_done(&state, running);
             if self.profile.order == Kept::Everything {
-                if state.committed < state.log.len() && !self.profile.process_only {
-                    next.push(State { committed: state.committed + 1, ..state.clone() });
+                if !self.profile.process_only {
+                    next.extend(self.journals(&state));
                 }
             } else {
                 next.extend(self.written_back(&state));

@@ -25,7 +25,7 @@ impl Machine<'_> {
             Op::Write { ino, offset, data, .. } => {
                 copies(ino, *offset, data.len() as u64, Some(data), true)
             }
-            Op::MapStore { ino, offset, data } => {
+            Op::MapStore { ino, offset, data, .. } => {
                 copies(ino, *offset, data.len() as u64, Some(data), false)
             }
             Op::Zero { ino, offset, len } => copies(ino, *offset, *len, None, false),

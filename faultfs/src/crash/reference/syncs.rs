@@ -27,7 +27,8 @@ impl Machine<'_> {
         let open: Vec<Piece> = open.map(|(piece, _)| *piece).collect();
         let committed = |piece: &Piece| {
             self.profile.order == Kept::Everything
-                && state.log[..state.committed].contains(&(piece.0, piece.1))
+                && (0..state.log.len())
+                    .any(|at| state.log[at] == (piece.0, piece.1) && self.is_kept(&state, at))
         };
         let open: Vec<Piece> = open.into_iter().filter(|piece| !committed(piece)).collect();
         match self.profile.intent_log {
@@ -73,16 +74,29 @@ impl Machine<'_> {
         }
     }
 
+    /// True where two steps changed the same page.
+    pub(super) fn is_later_version(
+        &self,
+        state: &State,
+        step: (usize, usize),
+        earlier: (usize, usize),
+    ) -> bool {
+        let has = |(op, number): (usize, usize), what| state.dirty.get(&(op, number, what));
+        let page = |step| has(step, What::Page).or(has(step, What::Tail)).copied().flatten();
+        let frees = |step: (usize, usize), page: Page| {
+            let resize = state.resizes.iter().find(|r| (r.piece.0, r.piece.1) == step);
+            resize
+                .is_some_and(|r| r.ino == page.0 && r.to < r.from && r.to.div_ceil(PAGE) <= page.1)
+        };
+        page(step).is_some_and(|p| page(earlier) == Some(p) || frees(earlier, p))
+            || page(earlier).is_some_and(|p| frees(step, p))
+    }
+
     /// True where two steps changed the same page, size or mode; and for all names before a name.
     fn stands_on(&self, state: &State, step: (usize, usize), earlier: (usize, usize)) -> bool {
         let has = |(op, number): (usize, usize), what| state.dirty.get(&(op, number, what));
-        let page = |step| has(step, What::Page).or(has(step, What::Tail)).copied().flatten();
         let resize =
             |step: (usize, usize)| state.resizes.iter().find(|r| (r.piece.0, r.piece.1) == step);
-        let frees = |step, page: Page| {
-            resize(step)
-                .is_some_and(|r| r.ino == page.0 && r.to < r.from && r.to.div_ceil(PAGE) <= page.1)
-        };
         let names = |step| has(step, What::Names).is_some();
         let mode = |step: (usize, usize)| match self.trace.ops[step.0].op {
             Op::SetMode { ino, .. } => Some(ino),
@@ -90,11 +104,9 @@ impl Machine<'_> {
         };
         let both = |a: Option<Ino>, b: Option<Ino>| a.is_some() && a == b;
         let ino = |step| resize(step).map(|r| r.ino);
-        let same_page = page(step).is_some_and(|p| page(earlier) == Some(p) || frees(earlier, p))
-            || page(earlier).is_some_and(|p| frees(step, p));
         let ended =
             self.trace.ops[earlier.0].end.is_some_and(|end| end < self.trace.ops[step.0].start);
-        same_page
+        self.is_later_version(state, step, earlier)
             || both(ino(step), ino(earlier))
             || both(mode(step), mode(earlier))
             || (names(step) && names(earlier) && (ended || earlier.0 == step.0))
@@ -113,6 +125,7 @@ impl Machine<'_> {
         self.profile.safe_rename
             && replaces
             && moved.is_some()
+            && !matches!(self.trace.ops[op].op, Op::MapStore { .. })
             && content_of(&self.trace.ops[op].op) == moved
     }
 

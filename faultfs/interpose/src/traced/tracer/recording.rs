@@ -142,8 +142,9 @@ impl Recording {
 
     fn stores(&mut self, thread: pid_t) -> io::Result<()> {
         let by = By { thread: thread as u32, ..By::default() };
-        for stored in self.mapped.stored()? {
-            self.log.add(by, Kind::MapStore, &[stored.ino, stored.offset], &[], &stored.data);
+        for (nth, stored) in self.mapped.stored()?.into_iter().enumerate() {
+            let words = [stored.ino, stored.offset, u64::from(nth > 0)];
+            self.log.add(by, Kind::MapStore, &words, &[], &stored.data);
         }
         Ok(())
     }
