@@ -59,7 +59,10 @@ pub(crate) fn run(system: &str, device: &Path, at: &Path) -> Result<(), String> 
             Err(error) => format!("failed {}", error.replace('\n', " ")),
         };
         let mut out = io::stdout().lock();
-        writeln!(out, "{answer}").and_then(|()| out.flush()).map_err(|error| error.to_string())?;
+        if writeln!(out, "{answer}").and_then(|()| out.flush()).is_err() {
+            // Nobody is there to be told: who has started this has ended.
+            break;
+        }
     }
     actor.unmount().map_err(|error| error.to_string())
 }

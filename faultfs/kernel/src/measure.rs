@@ -51,8 +51,17 @@ pub(crate) struct Seen {
     pub(crate) legal: Vec<Legal>,
     /// Turned profiles with what they allow, and why they are wrong.
     pub(crate) turned: Vec<(&'static str, Legal)>,
-    /// Why it was not measured.
-    pub(crate) unmeasured: Option<String>,
+    /// Why it was not measured, or not to its end.
+    pub(crate) unmeasured: Option<Unmeasured>,
+}
+
+/// Why a program was not measured.
+#[derive(Debug)]
+pub(crate) enum Unmeasured {
+    /// It cannot be on this filesystem.
+    Limit(&'static str),
+    /// It can be, and something went wrong.
+    Failed(String),
 }
 
 /// A program that is ready to be run on a rig.
@@ -72,8 +81,8 @@ impl Prepared {
         Ok(Prepared { sectors: Sectors::of(&trace), base: rig.device.blocks(), trace })
     }
 
-    /// Runs the program under a schedule.
-    pub(crate) fn record(&self, rig: &mut Rig, schedule: &Schedule) -> Result<Log, String> {
+    /// Runs the program under a schedule; `None` where the schedule has left nothing to an op that is to fail.
+    pub(crate) fn record(&self, rig: &mut Rig, schedule: &Schedule) -> Result<Option<Log>, String> {
         rig.device.hold(self.base.clone(), Blocks::new());
         rig.device.record();
         rig.tell("mount")?;
@@ -82,17 +91,17 @@ impl Prepared {
         let settled = rig.tell(&format!("force {}", Force::Sync));
         let unmounted = rig.tell("unmount");
         let events = rig.device.recorded();
-        done?;
+        let is_run = done?;
         if !self.has_failures() {
             settled?;
         }
         unmounted?;
-        Ok(Log::new(self.base.clone(), &events))
+        Ok(is_run.then(|| Log::new(self.base.clone(), &events)))
     }
 
     /// The ops in the order of their stamps. One that takes time is done when it ends; one that never ends,
-    /// when it starts.
-    fn steps(&self, rig: &mut Rig, schedule: &Schedule) -> Result<(), String> {
+    /// when it starts. False where one has not failed that is to.
+    fn steps(&self, rig: &mut Rig, schedule: &Schedule) -> Result<bool, String> {
         let mut stamps: Vec<(u64, usize, bool)> = Vec::new();
         for (index, record) in self.trace.ops.iter().enumerate() {
             stamps.push((record.start, index, record.end.is_none()));
@@ -104,8 +113,8 @@ impl Prepared {
             if record.start == stamp {
                 rig.device.mark(stamp);
             }
-            if is_done_here {
-                self.step(rig, index, record)?;
+            if is_done_here && !self.step(rig, index, record)? {
+                return Ok(false);
             }
             if record.end == Some(stamp) {
                 rig.device.mark(stamp);
@@ -116,7 +125,7 @@ impl Prepared {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn force(&self, rig: &mut Rig, force: Force) -> Result<(), String> {
@@ -139,17 +148,14 @@ impl Prepared {
         self.sectors.data().map(Arc::from).collect()
     }
 
-    fn step(&self, rig: &mut Rig, index: usize, record: &Record) -> Result<(), String> {
+    fn step(&self, rig: &mut Rig, index: usize, record: &Record) -> Result<bool, String> {
         if record.errno.is_none() {
-            return rig.tell(&format!("do {index}")).map(drop);
+            return rig.tell(&format!("do {index}")).map(|_| true);
         }
         rig.device.fail(self.data());
         let done = rig.tell(&format!("do {index}"));
         rig.device.fail(Vec::new());
-        match done {
-            Err(_) => Ok(()),
-            Ok(_) => Err(format!("{} {index} did not fail", record.op.word())),
-        }
+        Ok(done.is_err())
     }
 
     /// Mounts a disk and tells what is there.
@@ -191,15 +197,16 @@ pub(crate) fn measure(
         turned: system.turned.iter().map(|(why, turned)| (*why, legal(*turned))).collect(),
         unmeasured: None,
     };
-    seen.unmeasured = system.unmeasured(&prepared.trace).map(String::from);
+    seen.unmeasured = system.unmeasured(&prepared.trace).map(Unmeasured::Limit);
     if seen.unmeasured.is_some() {
         return Ok(seen);
     }
     for schedule in Schedule::all(&prepared.trace).into_iter().take(bound.schedules) {
         let log = match prepared.record(rig, &schedule) {
-            Ok(log) => log,
+            Ok(Some(log)) => log,
+            Ok(None) => continue,
             Err(error) => {
-                seen.unmeasured = Some(format!("{schedule}: {error}"));
+                seen.unmeasured = Some(Unmeasured::Failed(format!("{schedule}: {error}")));
                 break;
             }
         };

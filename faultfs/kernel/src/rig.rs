@@ -11,7 +11,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use fuser::{BackgroundSession, Config, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tempfile::TempDir;
 
 use crate::device::{Device, FILE, Served};
 use crate::systems::System;
@@ -21,21 +20,36 @@ const HANG: Timespec = Timespec { tv_sec: 120, tv_nsec: 0 };
 /// How long a device that was slowed down stays slow while somebody waits for it.
 const SLOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 60_000_000 };
 
-/// Waits for its input to end, which is this process's end. Arguments: folder, loop device.
-const JANITOR: &str = "trap '' INT TERM HUP; cat > /dev/null
-umount \"$1/mount\" 2> /dev/null || umount -l \"$1/mount\" 2> /dev/null
-losetup -d \"$2\" 2> /dev/null
-umount -l \"$1/fuse\" 2> /dev/null
-rmdir \"$1/mount\" \"$1/fuse\" \"$1\" 2> /dev/null";
+/// Makes the folder and says where, then waits for its input to end, which is this process's end at the latest.
+/// What it finds is told by the folder, so that there is no moment at which something is left that it does not
+/// know of.
+const JANITOR: &str = r#"trap '' INT TERM HUP
+at=$(mktemp -d -t faultfs-kernel-XXXXXX) && mkdir "$at/fuse" "$at/mount" && echo "$at"
+cat > /dev/null
+exec 2> /dev/null
+umount "$at/mount" || umount -l "$at/mount"
+for file in /sys/block/loop*/loop/backing_file; do
+    [ "$(cat "$file")" = "$at/fuse/device" ] || continue
+    name=${file#/sys/block/}
+    losetup -d "/dev/${name%%/*}"
+done
+umount -l "$at/fuse"
+rmdir "$at/mount" "$at/fuse" "$at""#;
 
 /// One device with all that stands on it.
 pub(crate) struct Rig {
     pub(crate) device: Device,
     actor: Actor,
-    janitor: Child,
     session: Option<BackgroundSession>,
     loop_device: PathBuf,
-    folder: TempDir,
+    /// The last to go.
+    _janitor: Janitor,
+}
+
+/// Once it is dropped, nothing is left of a rig.
+struct Janitor {
+    child: Child,
+    folder: PathBuf,
 }
 
 struct Actor {
@@ -48,22 +62,16 @@ impl Rig {
     /// Makes a device and a loop device on it, and starts the process that will mount it.
     pub(crate) fn new(system: &System) -> Result<Rig, String> {
         let said = |what: &str, error: io::Error| format!("{what}: {error}");
-        let folder = tempfile::Builder::new().prefix("faultfs-kernel-").tempdir();
-        let folder = folder.map_err(|error| said("a temporary folder", error))?;
-        let (fuse, mount) = (folder.path().join("fuse"), folder.path().join("mount"));
-        for dir in [&fuse, &mount] {
-            std::fs::create_dir(dir).map_err(|error| said("a mount point", error))?;
-        }
+        let janitor = Janitor::start().map_err(|error| said("a temporary folder", error))?;
+        let (fuse, mount) = (janitor.folder.join("fuse"), janitor.folder.join("mount"));
         let device = Device::default();
         let served = Served { device: device.clone(), size: system.size() };
         let session = Session::new(served, &fuse, &Config::default());
         let session = session.and_then(Session::spawn).map_err(|error| said("FUSE", error))?;
         let loop_device = attach(&fuse.join(FILE))?;
-        let janitor = janitor(folder.path(), &loop_device);
-        let janitor = janitor.map_err(|error| said("the janitor", error))?;
         let actor = Actor::start(system, &loop_device, &mount);
         let actor = actor.map_err(|error| said("the process that mounts", error))?;
-        Ok(Rig { device, actor, janitor, session: Some(session), loop_device, folder })
+        Ok(Rig { device, actor, session: Some(session), loop_device, _janitor: janitor })
     }
 
     /// Tells the process that mounts to do something, and waits for its answer.
@@ -79,22 +87,12 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // Its input ends, it unmounts and goes; if it hangs, it is made to.
         self.device.catch_up();
-        self.actor.input = None;
-        if !self.actor.ends() {
-            let _ = self.actor.child.kill();
-        }
-        let _ = self.actor.child.wait();
+        self.actor.end();
         let _ = Command::new("losetup").arg("-d").arg(&self.loop_device).status();
         if let Some(session) = self.session.take() {
             let _ = session.umount_and_join();
         }
-        for dir in ["mount", "fuse"] {
-            let _ = std::fs::remove_dir(self.folder.path().join(dir));
-        }
-        drop(self.janitor.stdin.take());
-        let _ = self.janitor.wait();
     }
 }
 
@@ -134,9 +132,13 @@ impl Actor {
         Ok(poll(&mut fds, Some(limit))? > 0)
     }
 
-    /// True where its output ends in time.
-    fn ends(&mut self) -> bool {
-        self.is_readable(&HANG).unwrap_or(false)
+    /// Ends its input, at which it unmounts and goes; if it hangs, it is made to.
+    fn end(&mut self) {
+        self.input = None;
+        if !self.is_readable(&HANG).unwrap_or(false) {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
     }
 }
 
@@ -150,11 +152,28 @@ fn attach(file: &Path) -> Result<PathBuf, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
-fn janitor(folder: &Path, loop_device: &Path) -> io::Result<Child> {
-    Command::new("sh")
-        .args(["-c", JANITOR, "janitor"])
-        .args([folder, loop_device])
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .spawn()
+impl Janitor {
+    fn start() -> io::Result<Janitor> {
+        let mut child = Command::new("sh")
+            .args(["-c", JANITOR])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut line)?;
+        let janitor = Janitor { child, folder: line.trim_end_matches('\n').into() };
+        match line.is_empty() {
+            true => Err(io::Error::other("mktemp and mkdir have made none")),
+            false => Ok(janitor),
+        }
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }

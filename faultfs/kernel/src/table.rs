@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::legal::Legal;
-use crate::measure::Seen;
+use crate::measure::{Seen, Unmeasured};
 
 /// Prints a row for each program and the first profile of the filesystem, and what was not measured.
 pub(crate) fn print(system: &str, seen: &[Seen], verbose: bool) {
@@ -20,8 +20,10 @@ pub(crate) fn print(system: &str, seen: &[Seen], verbose: bool) {
             one.schedules,
             one.states
         );
-        if let Some(why) = &one.unmeasured {
-            println!("    not measured: {why}");
+        match &one.unmeasured {
+            None => {}
+            Some(Unmeasured::Limit(why)) => println!("    not measured: {why}"),
+            Some(Unmeasured::Failed(why)) => println!("    not measured to its end: {why}"),
         }
         if verbose && !row.never.is_empty() {
             println!("    never seen: {}", row.never.join(", "));
