@@ -10,7 +10,7 @@
 //! Calls of a recovery fail, too, where that is asked for, once and for ever: what it left then, and what a
 //! power cut after the fault leaves of that, is recovered from without faults. An engine that takes what it
 //! could not read for nothing, and writes that down, is found out; so is one that throws away its log before
-//! what it has made of it is durable.
+//! what it has made of it is durable. A recovery that dies of its fault is a failure by itself: see [`deaths`](super::deaths).
 //!
 //! The state at the end of a recovery with nothing lost is one of them: a recovery that is run again on
 //! what it made must hold, too.

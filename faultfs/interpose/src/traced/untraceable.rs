@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use super::{Recorded, Start};
 
 /// What goes wrong.
+#[allow(dead_code, reason = "nothing is traced here")]
 pub(super) struct Armed {
     pub(super) injector: faultfs::Injector,
     pub(super) observe: bool,
