@@ -158,9 +158,10 @@ fn dying(answer: Answer, workers: u32) -> Option<Report> {
     let exploration = explore(workload).named(format!("log that answers by {answer:?}"));
     let faults = RecoveryFaults { groups: vec![Crash, Io], ..RecoveryFaults::from(3) };
     let exploration = exploration.recovery_faults(faults).workers(workers).hangs(1);
-    let reports = exploration
-        .time_limit(Duration::from_millis(400))
-        .reports(move |fs, marks| answering(answer, marks, fs));
+    // Only one of them is waited for.
+    let limit = Duration::from_millis(if answer == Answer::Wait { 400 } else { 10_000 });
+    let reports =
+        exploration.time_limit(limit).reports(move |fs, marks| answering(answer, marks, fs));
     reports.unwrap().pop()
 }
 
