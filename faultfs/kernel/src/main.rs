@@ -293,6 +293,10 @@ fn replay(token: &Token) -> Result<ExitCode, String> {
             "the kernel has written other blocks, or in another order, than when the token was made"
         );
     }
+    let ops = prepared.trace.ops.iter().enumerate();
+    ops.for_each(|(op, record)| {
+        println!("op {op}: stamp {}: {}", record.start, prepared.trace.describe(op))
+    });
     log.lines(|written| prepared.is_data(written)).iter().for_each(|line| println!("{line}"));
     let found = prepared.look(&mut rig, &log, &token.cut)?;
     println!("found: {found}");

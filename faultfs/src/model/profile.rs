@@ -168,9 +168,13 @@ impl Profile {
         name: "ext4",
         atomic_rename: true, // ALICE table 1, ext4-ord: "directory operation" holds
         torn_pages: true,    // ALICE table 1, ext4-ord: "single-block overwrite" fails
-        size_before_data: false, // ALICE table 1, ext4-ord: "single-block append" holds; table 3(d): content atomicity
-        // fs/ext4/inode.c, ext4_da_should_update_i_disksize: since Linux 4.8 such a size is set when it is written,
-        // and the data no more put in order behind it; seen on 6.18.
+        // ALICE table 1, ext4-ord: "single-block append" holds; table 3(d): content atomicity. A limit: ext4_setattr
+        // in fs/ext4/inode.c sets the size that a file is cut to at once, so that new pages in front of it that were
+        // not yet written back read as zeros; seen on 6.18.
+        size_before_data: false,
+        // fs/ext4/inode.c, ext4_da_should_update_i_disksize: such a size is set when it is written. Its data is in no
+        // order with it since Linux 4.7 at the latest, where ext4_map_blocks puts in order what it allocates and
+        // nothing else (06bd3c36a733, "ext4: fix data exposure after a crash"); seen on 6.18.
         size_within_block: true,
         // After a failed sync: CuttleFS table 1, seen on 6.18. Else ALICE table 3(d), ext4-ordered: content atomicity
         stale_bytes: true,
@@ -206,12 +210,12 @@ impl Profile {
     /// for whose data the journal does not wait.
     pub const EXT4_5_6: Profile = Profile {
         name: "ext4-5.6",
-        // fs/ext4/inode.c: unwritten extents are not on the ordered list (ext4_map_blocks), and the size is
+        // fs/ext4/inode.c: only written extents are put on the ordered list (ext4_map_blocks), and the size is
         // updated when the data is submitted (mpage_map_and_submit_extent); they read as zeros.
         size_before_data: true,
         stale_bytes: false, // unwritten extents read as zeros
-        // fs/ext4/inode.c, mpage_process_page_bufs: a page whose buffer is mapped already is written without the
-        // conversion of its extent that the failed write has not come to; seen on 6.18.
+        // fs/ext4/inode.c, mpage_add_bh_to_extent: a buffer that is mapped, neither delayed nor unwritten, is written
+        // without the conversion of its extent that the failed write has not come to; seen on 6.18.
         failed_blocks_stay_unwritten: true,
         // "We do not guarantee that the data is securely on disk before rename": J. Kara on linux-ext4,
         // 2022-09-01, "ext4: ensure data forced to disk when rename", where zeros were seen behind one.
@@ -241,7 +245,7 @@ impl Profile {
         size_within_block: false, // as above: xfs_setfilesize, when the data is written
         stale_bytes: false,      // as above
         size_without_failed_data: false, // CuttleFS section 3: not the size of the failed append
-        failed_blocks_stay_unwritten: false, // fs/xfs/xfs_iomap.c looks the extent up for each write-back
+        failed_blocks_stay_unwritten: false, // fs/xfs/xfs_aops.c, xfs_map_blocks, looks the extent up for each write-back
         // Table 1 has no counter-example, but fs/xfs/xfs_inode.c, xfs_rename, is a transaction of names alone,
         // which starts no write-back: the weaker side.
         safe_rename: false,
