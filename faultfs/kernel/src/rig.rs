@@ -70,7 +70,10 @@ impl Rig {
         let session = session.and_then(Session::spawn).map_err(|error| said("FUSE", error))?;
         let loop_device = attach(&fuse.join(FILE))?;
         let actor = Actor::start(system, &loop_device, &mount);
-        let actor = actor.map_err(|error| said("the process that mounts", error))?;
+        let actor = actor.map_err(|error| {
+            detach(&loop_device);
+            said("the process that mounts", error)
+        })?;
         Ok(Rig { device, actor, session: Some(session), loop_device, _janitor: janitor })
     }
 
@@ -89,7 +92,7 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.device.catch_up();
         self.actor.end();
-        let _ = Command::new("losetup").arg("-d").arg(&self.loop_device).status();
+        detach(&self.loop_device);
         if let Some(session) = self.session.take() {
             let _ = session.umount_and_join();
         }
@@ -150,6 +153,11 @@ fn attach(file: &Path) -> Result<PathBuf, String> {
         return Err(format!("losetup: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+/// Before the folder that is served is unmounted: by its place there the janitor knows the device.
+fn detach(loop_device: &Path) {
+    let _ = Command::new("losetup").arg("-d").arg(loop_device).status();
 }
 
 impl Janitor {
