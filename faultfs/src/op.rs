@@ -224,8 +224,8 @@ pub enum Op {
         offset: u64,
         /// The content now.
         data: Bytes,
-        /// Found with the op before this, also a store, by one look at all mappings: nobody saw which came first.
-        joined: bool,
+        /// How it was seen.
+        found: Found,
     },
     /// The size is set: `ftruncate`, `O_TRUNC`, and `fallocate` where it extends the file.
     SetLen {
@@ -275,6 +275,24 @@ pub enum Op {
         /// The file.
         ino: Ino,
     },
+}
+
+/// How a store through a mapping was noticed.
+///
+/// ```
+/// use faultfs::op::Found;
+///
+/// // Stores through a map of a `FaultFs` are calls; what a program stores through `mmap` is found later.
+/// assert!(Found::Stored < Found::Compared);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Found {
+    /// As it was done.
+    Stored,
+    /// By comparing the mappings with what they held: all that is new in a page since the comparison before.
+    Compared,
+    /// By the comparison that found the op before this, also a store: nobody saw which came first.
+    Together,
 }
 
 impl Op {

@@ -15,7 +15,7 @@ use super::tape::Tape;
 use super::{CrashImage, Loss, bounded, brute, build, complete};
 use crate::disk::{Disk, page_spans};
 use crate::model::{Kept, Model, Moment, Profile};
-use crate::op::{Bytes, Ino, Kind, Name, Op, PAGE, Slot, SyncKind};
+use crate::op::{Bytes, Found, Ino, Kind, Name, Op, PAGE, Slot, SyncKind};
 use crate::recorder::{OpId, Recorder};
 use crate::trace::{Outcome, Stamp, Trace};
 
@@ -169,7 +169,9 @@ impl Author {
                 Op::SetLen { ino, len }
             }
             2 => Op::Zero { ino, offset, len: count as u64 },
-            3 if count > 0 => Op::MapStore { ino, offset, data: self.data(count), joined: false },
+            3 if count > 0 => {
+                Op::MapStore { ino, offset, data: self.data(count), found: Found::Stored }
+            }
             4 => Op::SetMode { ino, mode: *self.pick(&[0o600, 0o400]) },
             roll => {
                 let sync = match roll {
@@ -285,7 +287,12 @@ impl Author {
         self.end_store();
         for more in 0.. {
             let (ino, page) = (*self.pick(&self.files()), self.rng.u64(..3));
-            let op = Op::MapStore { ino, offset: page * PAGE, data: self.data(512), joined: true };
+            let op = Op::MapStore {
+                ino,
+                offset: page * PAGE,
+                data: self.data(512),
+                found: Found::Together,
+            };
             if self.rng.bool() || !stored.insert((ino, page)) || !self.start(op) {
                 return more;
             }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::judge::Outcome;
 use crate::crash::{Bound, Covered, Level, Listing};
 use crate::model::Model;
-use crate::op::Op;
+use crate::op::{Found, Op};
 use crate::report::Coverage;
-use crate::trace::Record;
 
 /// What was listed and checked of each level.
 pub(super) fn coverage(listing: &Listing, outcomes: &[Option<Outcome>]) -> Vec<Coverage> {
@@ -59,20 +58,24 @@ pub(super) fn words(listing: &Listing, coverage: &[Coverage], bound: &Bound) -> 
     parts.join("; ")
 }
 
-/// What is not covered where the process alone dies: times between stores that nobody saw the order of.
+/// What is not covered where the process alone dies: times between stores of which only the sum was seen.
 pub(super) fn stores_taken_together(model: &Model) -> String {
-    let is_joined = |r: &Record| matches!(r.op, Op::MapStore { joined: true, .. });
-    let joined: Vec<bool> = model.trace().ops.iter().map(is_joined).collect();
-    let places = joined.windows(2).filter(|pair| pair == &[false, true]).count() as u64;
-    if !model.profile().process_only || places == 0 {
+    let seen = |is_one: fn(Found) -> bool| {
+        let stores = model.trace().ops.iter().filter_map(|record| match record.op {
+            Op::MapStore { found, .. } => Some(found),
+            _ => None,
+        });
+        stores.filter(|seen| is_one(*seen)).count() as u64
+    };
+    let comparisons = seen(|seen| seen == Found::Compared);
+    if !model.profile().process_only || comparisons == 0 {
         return String::new();
     }
-    let stores = places + joined.iter().filter(|joined| **joined).count() as u64;
     format!(
-        "; {} stores through mappings, seen in {} comparison{}: states with a part of what one saw not covered",
-        number(stores),
-        number(places),
-        if places == 1 { "" } else { "s" }
+        "; of stores through mappings what changed between two calls was seen (comparisons: {}, pages: {}): \
+         states with a part of that not covered",
+        number(comparisons),
+        number(seen(|seen| seen != Found::Stored))
     )
 }
 

@@ -21,7 +21,7 @@ use super::mapping::{Mapping, MappingMut};
 use super::power::Wants;
 use super::shared::{Caller, Shared, State, outcome};
 use crate::errno::{EACCES, ENODEV, ENOSPC};
-use crate::op::{Bytes, Op, PAGE};
+use crate::op::{Bytes, Found, Op, PAGE};
 use crate::plan::OpKind;
 use crate::trace::Outcome;
 
@@ -180,7 +180,12 @@ impl FsMapMut {
         self.record(state, &data[..room], at, caller)?;
         if room < len {
             let data = Bytes::new(&data[room..len]);
-            let op = Op::MapStore { ino: open.ino, offset: at + room as u64, data, joined: false };
+            let op = Op::MapStore {
+                ino: open.ino,
+                offset: at + room as u64,
+                data,
+                found: Found::Stored,
+            };
             state.note_failed(caller, op, ENOSPC);
             return Err(ENOSPC.into());
         }
@@ -195,7 +200,7 @@ impl FsMapMut {
             return Ok(());
         }
         let (ino, bytes) = (self.map.open().ino, Bytes::new(data));
-        let op = Op::MapStore { ino, offset: at, data: bytes, joined: false };
+        let op = Op::MapStore { ino, offset: at, data: bytes, found: Found::Stored };
         let started = state.start(caller, op);
         let stored = self.real.as_ref().map_or(Ok(()), |real| real.write_all_at(data, at));
         state.end(started, outcome(&stored));

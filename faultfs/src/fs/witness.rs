@@ -19,7 +19,7 @@ use crate::device::before_last_write;
 use crate::errno::ENOSPC;
 use crate::fault::{Fault, Place, Since};
 use crate::injector::{Call, Injection, Reach};
-use crate::op::{Bytes, Ino, Op};
+use crate::op::{Bytes, Found, Ino, Op};
 use crate::plan::OpKind;
 use crate::reads::Reads;
 
@@ -137,7 +137,7 @@ impl Witness for Open {
                 Some(Op::SetLen { ino, len })
             }
             Doing::Store(offset, data) => {
-                Some(Op::MapStore { ino, offset, data: Bytes::new(data), joined: false })
+                Some(Op::MapStore { ino, offset, data: Bytes::new(data), found: Found::Stored })
             }
             Doing::Sync(what) => Some(self.sync_op(what)),
             _ => None,

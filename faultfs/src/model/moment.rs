@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Kept, Model, Part};
 use crate::disk::Disk;
-use crate::op::{Ino, Op, PAGE, SyncKind};
+use crate::op::{Found, Ino, Op, PAGE, SyncKind};
 use crate::trace::{Mark, Said, Stamp};
 
 /// A crash point of a run under a model.
@@ -137,7 +137,8 @@ impl<'a> Moments<'a> {
 
     fn is_joined(&self, index: usize) -> bool {
         let record = self.model.trace.ops.get(index);
-        record.is_some_and(|record| matches!(record.op, Op::MapStore { joined: true, .. }))
+        record
+            .is_some_and(|record| matches!(record.op, Op::MapStore { found: Found::Together, .. }))
     }
 
     fn end_of_group(&mut self, last: usize) -> bool {

@@ -16,7 +16,7 @@ use std::path::Path;
 use faultfs::Seen;
 use faultfs::disk::Disk;
 use faultfs::fault::SyncFailure;
-use faultfs::op::{Bytes, Ino, Op, Slot};
+use faultfs::op::{Bytes, Found, Ino, Op, Slot};
 use faultfs::recorder::{OpId, Recorder};
 use faultfs::trace::{Mark, Outcome, Site, Stamp, Trace};
 
@@ -145,6 +145,8 @@ struct Decoder {
     under_way: Option<u64>,
     /// The slot of a link that takes the place of another name.
     replaced: Option<Slot>,
+    /// The last record was a store of a comparison, and is in the trace.
+    in_comparison: bool,
     /// None: nobody asks where a call came from.
     stacks: Option<Stacks>,
 }
@@ -177,6 +179,7 @@ impl Decoder {
             failures: BTreeMap::new(),
             under_way,
             replaced: None,
+            in_comparison: false,
             stacks,
         })
     }
@@ -195,6 +198,7 @@ impl Decoder {
 
     fn take(&mut self, record: &Record<'_>) -> io::Result<()> {
         let [first, second, ..] = record.words;
+        self.in_comparison &= record.kind == Kind::MapStore;
         match record.kind {
             Kind::Known => self.known(first, record.name),
             Kind::Mark => {
@@ -257,15 +261,15 @@ impl Decoder {
     }
 
     fn map_store(&mut self, record: &Record<'_>) {
-        let [ino, offset, joined, ..] = record.words;
+        let [ino, offset, together, ..] = record.words;
+        self.in_comparison &= together != 0;
         let thread = self.thread(record.thread);
         let Some(ino) = self.ino(ino) else { return };
-        // The first of a comparison may be of a file that the log says nothing of.
-        let last = self.recorder.trace().ops.last();
-        let joined = joined != 0 && last.is_some_and(|last| matches!(last.op, Op::MapStore { .. }));
-        let op = Op::MapStore { ino, offset, data: Bytes::new(record.data), joined };
+        let found = if self.in_comparison { Found::Together } else { Found::Compared };
+        let op = Op::MapStore { ino, offset, data: Bytes::new(record.data), found };
         if self.fits(&op) {
             self.recorder.record(thread, None, op);
+            self.in_comparison = true;
         }
     }
 

@@ -159,6 +159,31 @@ fn the_base_must_be_what_the_session_found() {
     );
 }
 
+/// The third word says that the comparison had found the record before; its first may be of a file that the log does
+/// not know.
+#[test]
+fn stores_of_one_comparison_are_known_by_it() {
+    let mut log = session();
+    create(&mut log, b"f", 5);
+    let store = |log: &mut Maker, ino, page: u64, together| {
+        log.add(Kind::MapStore, &[ino, page * 4096, together], b"", b"stored");
+    };
+    let start = log.add(Kind::SetLen, &[5, 8 * 4096], b"", b"");
+    done(&mut log, start, 0, 0);
+    store(&mut log, 5, 0, 0);
+    store(&mut log, 5, 1, 1);
+    log.add(Kind::Mark, &[1, 1], b"", b"");
+    store(&mut log, 9, 0, 0);
+    store(&mut log, 5, 2, 1);
+    store(&mut log, 5, 3, 1);
+    let found = trace(&mut log).ops.into_iter().filter_map(|record| match record.op {
+        Op::MapStore { found, .. } => Some(found),
+        _ => None,
+    });
+    use Found::{Compared, Together};
+    assert_eq!(found.collect::<Vec<_>>(), [Compared, Together, Compared, Together]);
+}
+
 #[test]
 fn a_damaged_log_is_an_error_or_told_and_never_a_panic() {
     let mut log = session();

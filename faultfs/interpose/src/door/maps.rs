@@ -363,14 +363,14 @@ pub(super) fn forget(held: &Held<'_>) {
 
 /// Writes what was stored through mappings since the last comparison.
 pub(super) fn compare(held: &Held<'_>) {
-    let mut joined = false;
+    let mut together = false;
     for index in 0..held.door.maps.count.load(Relaxed) {
         let mapping = Maps::of(held)[index];
         if mapping.writable {
             mapping.each_page(0, held.door.in_ram(), |page| {
                 if differ(page.view, page.shadow, page.len) {
-                    let words = [mapping.ino, page.offset, u64::from(joined)];
-                    joined |= stored(held, words, page.view, page.len);
+                    let words = [mapping.ino, page.offset, u64::from(together)];
+                    together |= stored(held, words, page.view, page.len);
                 }
             });
         }

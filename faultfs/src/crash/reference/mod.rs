@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::disk::Disk;
 use crate::model::{Kept, Profile};
-use crate::op::{Bytes, Ino, Kind, Op, PAGE, Slot};
+use crate::op::{Bytes, Found, Ino, Kind, Op, PAGE, Slot};
 use crate::trace::{Stamp, Trace};
 
 type Page = (Ino, u64);
@@ -260,7 +260,9 @@ impl<'a> Machine<'a> {
     fn group(&self, index: usize) -> Option<std::ops::Range<usize>> {
         let joined = |index: &usize| {
             let record = self.trace.ops.get(*index);
-            record.is_some_and(|record| matches!(record.op, Op::MapStore { joined: true, .. }))
+            record.is_some_and(|record| {
+                matches!(record.op, Op::MapStore { found: Found::Together, .. })
+            })
         };
         let first = (0..=index).rev().find(|index| !joined(index))?;
         let others = (first + 1..).take_while(joined).count();
