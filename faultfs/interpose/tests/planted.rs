@@ -250,7 +250,7 @@ fn stores_that_nobody_saw_the_order_of_are_no_alarm_where_the_process_dies() {
     // None in a worker.
     for killed in reports.iter().filter(|report| report.profile == Profile::PROCESS_KILL) {
         assert!(
-            killed.bound.contains("stores through mappings were seen by 1 comparisons, in 2 pages"),
+            killed.bound.contains("(comparisons: 1, pages: 2)"),
             "{}",
             killed.bound
         );
