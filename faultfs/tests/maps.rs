@@ -518,7 +518,7 @@ fn is_found(reports: &[Report], verdict: Verdict) {
                 && failure.losses[0].to_string().contains("mapped store table 4096..8192")
                 && site.file.ends_with("maps.rs")
         };
-        match [Profile::DATA_JOURNAL, Profile::PROCESS_KILL].contains(&report.profile) {
+        match report.profile.process_only {
             true => assert_eq!(report.verdict, Verdict::Held, "{report}"),
             false => assert!(report.failures.iter().any(shows), "{report}"),
         }
