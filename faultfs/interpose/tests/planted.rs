@@ -182,6 +182,14 @@ fn replaced(root: &Path, marks: &Marks) -> Result<(), Broken> {
     }
 }
 
+fn the_word_is_there(root: &Path, marks: &Marks) -> Result<(), Broken> {
+    let found = fs::read(root.join("map")).unwrap_or_default();
+    match marks.acked.contains(&7) && found.get(4096..4100) != Some(&7u32.to_le_bytes()) {
+        true => Err(Broken::lost("the stored word is gone")),
+        false => Ok(()),
+    }
+}
+
 /// Stores through a shared mapping; only `msync(MS_SYNC)` makes that durable.
 #[test]
 fn a_mapped_store_without_msync_is_found() {
@@ -204,13 +212,7 @@ fn a_mapped_store_without_msync_is_found() {
             Ok(())
         })
         .profiles(Profile::MAIN)
-        .reports(|root, marks| {
-            let found = fs::read(root.join("map")).unwrap_or_default();
-            match marks.acked.contains(&7) && found.get(4096..4100) != Some(&7u32.to_le_bytes()) {
-                true => Err(Broken::lost("the stored word is gone")),
-                false => Ok(()),
-            }
-        })
+        .reports(the_word_is_there)
         .unwrap()
     };
     expect(&run(false), &power_cuts(), "mapped store map");
@@ -249,11 +251,7 @@ fn stores_that_nobody_saw_the_order_of_are_no_alarm_where_the_process_dies() {
     expect(&reports, &power_cuts(), "mapped store map");
     // None in a worker.
     for killed in reports.iter().filter(|report| report.profile == Profile::PROCESS_KILL) {
-        assert!(
-            killed.bound.contains("(comparisons: 1, pages: 2)"),
-            "{}",
-            killed.bound
-        );
+        assert!(killed.bound.contains("(comparisons: 1, pages: 2)"), "{}", killed.bound);
     }
     expect(&run(true), &[], "");
 }
@@ -284,13 +282,7 @@ fn a_mapping_with_room_to_grow_is_watched() {
             Ok(())
         })
         .profiles(Profile::MAIN)
-        .reports(|root, marks| {
-            let found = fs::read(root.join("map")).unwrap_or_default();
-            match marks.acked.contains(&7) && found.get(4096..4100) != Some(&7u32.to_le_bytes()) {
-                true => Err(Broken::lost("the stored word is gone")),
-                false => Ok(()),
-            }
-        })
+        .reports(the_word_is_there)
         .unwrap()
     };
     expect(&run(false), &power_cuts(), "mapped store map");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use super::proof::{listing, programs};
+use super::drawn::programs;
+use super::proof::listing;
 use super::{Bound, Covered, Level, Listing, brute};
 use crate::disk::Disk;
 use crate::model::{Model, Profile};

@@ -7,6 +7,8 @@ mod brute;
 mod build;
 #[cfg(any(test, feature = "litmus"))]
 mod complete;
+#[cfg(test)]
+mod drawn;
 mod id;
 mod image;
 #[cfg(test)]

@@ -125,7 +125,8 @@ fn spoilt(model: &Model, moment: &Moment, lost: &BTreeSet<u32>, choice: Choice) 
 #[cfg(test)]
 mod tests {
     use super::super::complete;
-    use super::super::proof::{Ops, at_moments, listing, program, programs};
+    use super::super::drawn::{Ops, program, programs};
+    use super::super::proof::{at_moments, listing};
     use super::*;
     use crate::model::Profile;
     use std::sync::Arc;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::build::{Change, build};
+use super::drawn::{Ops, program, programs};
 use super::id::{Diff, Ids};
-use super::proof::{Ops, at_moments, listing, program, programs, shown, tapes};
+use super::proof::{at_moments, listing, shown, tapes};
 use super::tape::{Choice, Tape};
 use super::{Bound, Builder, Level, Listing, bounded, brute, complete, litmus};
 use crate::model::{Model, Profile};

@@ -127,7 +127,71 @@ fn number(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
+
+    fn level(level: Level, points: u64, states: Range<usize>) -> Covered {
+        Covered { level, points, of_points: 3, states, steps: 0, is_spent: false }
+    }
+
+    /// What is said of levels, of whose states all but those at `open` were checked.
+    fn said(levels: Vec<Covered>, open: &[usize]) -> (String, Vec<Coverage>) {
+        let count = levels.iter().map(|covered| covered.states.end).max().unwrap_or(0);
+        let outcomes: Vec<_> =
+            (0..count).map(|index| (!open.contains(&index)).then_some(Ok(()))).collect();
+        let listing = Listing { crash_points: 3, states: 0, distinct: Vec::new(), levels };
+        let coverage = coverage(&listing, &outcomes);
+        (words(&listing, &coverage, &Bound::default()), coverage)
+    }
+
+    #[test]
+    fn a_bound_behind_a_gap_is_not_claimed() {
+        let levels = vec![
+            level(Level::Kept, 3, 0..2),
+            level(Level::Omitted(1), 1, 2..4),
+            level(Level::Omitted(2), 3, 4..6),
+        ];
+        let (words, coverage) = said(levels, &[]);
+        assert_eq!(
+            words,
+            "all states with nothing lost: 2 of 2; 1 omission: not complete, 2 of 2 at 1 of 3 crash points; \
+             2 omissions: 2 of 2; schedules: 1"
+        );
+        assert_eq!(coverage.iter().map(|c| c.not_covered).collect::<Vec<_>>(), [0, 2, 0]);
+    }
+
+    #[test]
+    fn a_level_with_a_state_that_was_not_checked_is_not_complete() {
+        let levels = vec![level(Level::Kept, 3, 0..2), level(Level::Omitted(1), 3, 2..5)];
+        let (words, coverage) = said(levels, &[3]);
+        assert_eq!(
+            words,
+            "all states with nothing lost: 2 of 2; 1 omission: not complete, 2 of 3 at 3 of 3 crash points; \
+             schedules: 1"
+        );
+        assert_eq!(
+            coverage.iter().map(|c| (c.checked, c.listed)).collect::<Vec<_>>(),
+            [(2, 2), (2, 3)]
+        );
+    }
+
+    #[test]
+    fn only_what_was_complete_and_empty_goes_without_saying() {
+        let levels = vec![
+            level(Level::Kept, 3, 0..1),
+            level(Level::Lost, 3, 1..1),
+            level(Level::Wide, 2, 1..1),
+            level(Level::TornNow, 3, 1..2),
+            Covered { steps: 7, is_spent: true, ..level(Level::Torn(1), 0, 2..2) },
+        ];
+        let (words, _) = said(levels, &[]);
+        assert!(!words.contains(&Level::Lost.to_string()), "{words}");
+        for shown in [Level::Wide, Level::TornNow] {
+            assert!(words.contains(&shown.to_string()), "{shown} in {words}");
+        }
+        assert!(words.contains("3 not covered: the search ended after"), "{words}");
+    }
 
     #[test]
     fn numbers_are_grouped() {

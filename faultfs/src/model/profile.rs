@@ -354,8 +354,8 @@ impl Profile {
         Profile::PROCESS_KILL,
     ];
 
-    /// The words of all profiles.
-    fn every() -> impl Iterator<Item = Profile> {
+    /// Those, and the one that is kept apart.
+    pub(crate) fn every() -> impl Iterator<Item = Profile> {
         Profile::ALL.into_iter().chain([Profile::EXT2])
     }
 }

@@ -245,10 +245,6 @@ fn like(profile: Profile) -> Profile {
     }
 }
 
-fn every_profile() -> impl Iterator<Item = Profile> {
-    Profile::ALL.into_iter().chain([Profile::EXT2])
-}
-
 impl Litmus {
     /// What the program leaves under other profiles, where that is not as [`like`] says.
     fn under(mut self, profiles: &[Profile], expected: &str) -> Self {
@@ -264,7 +260,7 @@ impl Litmus {
     }
 
     fn check(&self) {
-        for profile in every_profile() {
+        for profile in Profile::every() {
             assert_eq!(self.outcomes(profile), self.expected(profile), "under {profile}");
         }
         for (profile, text) in &self.expected[4..] {
